@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
@@ -44,16 +45,16 @@ func parseEndpoints(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
 	line := *h.Dispenser // a copy, because parsing the block moves the dispenser on
-	matcher, err := h.ExtractMatcherSet()
+	set, err := h.ExtractMatcherSet()
 	if err != nil {
 		return nil, line.WrapErr(err)
 	}
 	g := new(Guard)
-	if err := checkMatcher(matcher); err != nil {
+	if err := matcher.Check(set); err != nil {
 		return nil, line.WrapErr(err)
 	}
-	if matcher != nil {
-		g.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+	if set != nil {
+		g.MatcherSetsRaw = caddyhttp.RawMatcherSets{set}
 	}
 	if err := g.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err

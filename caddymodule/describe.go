@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
@@ -184,17 +184,12 @@ func (g *Guard) issuer() string {
 // isOnSite reports whether the guard is on the site of a request, that is, whether
 // the host matchers of all its routes match. It ignores other matchers.
 func (p routedGuard) isOnSite(r *http.Request) bool {
-	return !slices.ContainsFunc(p.routes, func(route caddyhttp.Route) bool {
-		if len(route.MatcherSets) == 0 {
+	for _, route := range p.routes {
+		if !matcher.CoversHost(route.MatcherSets, r) {
 			return false
 		}
-		return !slices.ContainsFunc(route.MatcherSets, func(set caddyhttp.MatcherSet) bool {
-			return !slices.ContainsFunc(set, func(m any) bool {
-				host, ok := m.(*caddyhttp.MatchHost)
-				return ok && !matches(host, r)
-			})
-		})
-	})
+	}
+	return true
 }
 
 // covers reports whether the guard guards a path, or something below it. It ignores
@@ -202,83 +197,11 @@ func (p routedGuard) isOnSite(r *http.Request) bool {
 // request.
 func (p routedGuard) covers(r *http.Request, path string) bool {
 	for _, route := range p.routes {
-		if !anySet(route.MatcherSets, r, path) {
+		if !matcher.CoversPath(route.MatcherSets, r, path) {
 			return false
 		}
 	}
 	within, ok := strings.CutPrefix(path, p.stripped)
-	if !ok {
-		return true // the path is above the removed prefix; the routes have matched something below it
-	}
-	if len(p.guard.matcher.sets) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(p.guard.matcher.sets, func(set matcherSet) bool {
-		return !slices.ContainsFunc(set.matchers, func(m readingMatcher) bool {
-			return !mayMatch(m.RequestMatcherWithError, r, within)
-		})
-	})
-}
-
-// anySet reports whether one of the matcher sets may match a request for the path;
-// without sets every request matches.
-func anySet(sets caddyhttp.MatcherSets, r *http.Request, path string) bool {
-	return len(sets) == 0 || slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
-		return !slices.ContainsFunc(set, func(m any) bool { return !mayMatch(m, r, path) })
-	})
-}
-
-// mayMatch reports whether a matcher matches some request for a path or, if the
-// matcher is a list of paths, for something below it. Other kinds of matchers count
-// as matching.
-func mayMatch(matcher any, r *http.Request, path string) bool {
-	switch m := matcher.(type) {
-	case caddyhttp.MatcherSet:
-		return !slices.ContainsFunc(m, func(inner any) bool { return !mayMatch(inner, r, path) })
-	case caddyhttp.MatchPath:
-		return matches(m, forPath(r, path)) ||
-			slices.ContainsFunc(m, func(pattern string) bool { return isBelow(pattern, path) })
-	case *caddyhttp.MatchPath:
-		return mayMatch(*m, r, path)
-	case *caddyhttp.MatchNot:
-		return !slices.ContainsFunc(m.MatcherSets, func(set caddyhttp.MatcherSet) bool {
-			return !slices.ContainsFunc(set, func(inner any) bool { return !mustMatch(inner, r, path) })
-		})
-	case *caddyhttp.MatchPathRE, *caddyhttp.MatchExpression:
-		return matches(m, forPath(r, path))
-	}
-	return true
-}
-
-// mustMatch reports whether a matcher matches all requests for a path. The inner
-// matchers of `not` are checked with it: only then is the path exempt.
-func mustMatch(matcher any, r *http.Request, path string) bool {
-	switch matcher.(type) {
-	case caddyhttp.MatchPath, *caddyhttp.MatchPath, *caddyhttp.MatchPathRE, *caddyhttp.MatchExpression:
-		return matches(matcher, forPath(r, path))
-	}
-	return false
-}
-
-// isBelow reports whether everything that a path pattern matches is below a path.
-func isBelow(pattern, path string) bool {
-	literal, _, _ := strings.Cut(strings.ToLower(pattern), "*")
-	return strings.HasPrefix(literal, strings.ToLower(strings.TrimSuffix(path, "/"))+"/")
-}
-
-// forPath returns a copy of the request for another path, for matchers.
-func forPath(r *http.Request, path string) *http.Request {
-	return withURL(r, &url.URL{Path: cmp.Or(path, "/")})
-}
-
-// matches reports whether a matcher matches a request. A matcher that fails, or one
-// of Caddy's older kind without errors, counts as matching: metadata with too many
-// servers are harmless, but not with too few.
-func matches(matcher any, r *http.Request) bool {
-	m, ok := matcher.(caddyhttp.RequestMatcherWithError)
-	if !ok {
-		return true
-	}
-	ok, err := m.MatchWithError(r)
-	return ok || err != nil
+	// Above the removed prefix, the routes have matched something below it.
+	return !ok || p.guard.matcher.CoversPath(r, within)
 }

@@ -1,7 +1,7 @@
-// Package caddymodule integrates the gateway into Caddy; no other package depends on
-// Caddy. The app device_login owns the engine, its store, its keys and its upstreams;
-// the handlers device_login and device_auth add the endpoints and the guard to sites.
-// The package makes no decisions about grants.
+// Package caddymodule integrates the gateway into Caddy; only it and the packages below
+// it depend on Caddy. The app device_login owns the engine, its store, its keys and its
+// upstreams; the handlers device_login and device_auth add the endpoints and the guard
+// to sites. The package makes no decisions about grants.
 package caddymodule
 
 import (

@@ -27,10 +27,10 @@ func (g *Guard) newPipeline() guard.Pipeline {
 		Asked: g.challengedRequest, Observe: func(took time.Duration) { guardSeconds.Observe(took.Seconds()) },
 		// A matcher decides by method and path, so headers that override either for
 		// the backend, such as X-Http-Method-Override, must be removed first.
-		Selects: func() bool { return len(g.matcher.sets) > 0 || g.isInBlock() },
+		Selects: func() bool { return g.matcher.Selects() || g.isInBlock() },
 	}
-	if len(g.matcher.sets) > 0 {
-		p.Match = g.matcher.judge
+	if g.matcher.Selects() {
+		p.Match = g.matcher.Judge
 	}
 	if g.Legacy != nil {
 		p.Key = func(w http.ResponseWriter, r *http.Request) *deviceauth.Identity {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
@@ -62,7 +63,7 @@ type Guard struct {
 	remote *guard.Guard // for a server in another Caddy
 	log    *zap.Logger
 
-	matcher  guardMatcher
+	matcher  matcher.Matcher
 	pipeline guard.Pipeline
 	vary     []string // request headers that the decision depends on; none: caching is left to the backend
 	sites    *sites   // information about the site of the guard
@@ -81,7 +82,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
-	if err := g.matcher.load(ctx, g); err != nil {
+	if err := g.matcher.Load(ctx, g.MatcherSetsRaw); err != nil {
 		return err
 	}
 	if g.sites, err = findSites(ctx); err != nil {

@@ -1,4 +1,4 @@
-package caddymodule
+package matcher
 
 import (
 	"context"
@@ -12,12 +12,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver" // the matcher file
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
 // judged asks a matcher about a path as it is on the wire.
-func judged(t *testing.T, m *guardMatcher, path string) (bool, error) {
+func judged(t *testing.T, m *Matcher, path string) (bool, error) {
 	t.Helper()
 	r := httptest.NewRequest("GET", "/", nil)
 	var err error
@@ -26,7 +27,7 @@ func judged(t *testing.T, m *guardMatcher, path string) (bool, error) {
 	}
 	r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
 	caddyhttp.NewTestReplacer(r)
-	return m.judge(r)
+	return m.Judge(r)
 }
 
 // withReplacer gives a request what Caddy's server would.
@@ -37,15 +38,16 @@ func withReplacer(t *testing.T, r *http.Request) *http.Request {
 }
 
 // loaded makes a guard's matcher of its JSON.
-func loaded(t *testing.T, match string) *guardMatcher {
+func loaded(t *testing.T, match string) *Matcher {
 	t.Helper()
-	g, m := new(Guard), new(guardMatcher)
-	if err := json.Unmarshal([]byte(match), &g.MatcherSetsRaw); err != nil {
+	m := new(Matcher)
+	var sets caddyhttp.RawMatcherSets
+	if err := json.Unmarshal([]byte(match), &sets); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
-	if err := m.load(ctx, g); err != nil {
+	if err := m.Load(ctx, sets); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -179,7 +181,7 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		r.URL.Path, r.URL.RawQuery, _ = strings.Cut(test.target, "?")
 		r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
 		caddyhttp.NewTestReplacer(r)
-		if _, err := all.judge(r); !errors.Is(err, test.want) || err != nil && test.want == nil {
+		if _, err := all.Judge(r); !errors.Is(err, test.want) || err != nil && test.want == nil {
 			t.Errorf("%+v: %v", test, err)
 		}
 	}
@@ -196,14 +198,14 @@ func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 	} {
 		r := httptest.NewRequest("COPY", "/open/o.txt", nil)
 		r.Header.Set("Destination", destination)
-		if guarded, err := dav.judge(r.WithContext(withReplacer(t, r).Context())); guarded != want || err != nil {
+		if guarded, err := dav.Judge(r.WithContext(withReplacer(t, r).Context())); guarded != want || err != nil {
 			t.Errorf("COPY to %s: %v, %v", destination, guarded, err)
 		}
 	}
 	for _, destination := range []string{"v2/x", "*", "a:x"} {
 		r := httptest.NewRequest("MOVE", "/open/o.txt", nil)
 		r.Header.Set("Destination", destination)
-		if _, err := dav.judge(withReplacer(t, r)); !errors.Is(err, guard.ErrDestination) {
+		if _, err := dav.Judge(withReplacer(t, r)); !errors.Is(err, guard.ErrDestination) {
 			t.Errorf("MOVE to %s: %v", destination, err)
 		}
 	}
@@ -213,7 +215,7 @@ func TestFurtherTargetsOfARequestAreJudged(t *testing.T) {
 	r.Method = "CONNECT"
 	r = r.WithContext(context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
 	caddyhttp.NewTestReplacer(r)
-	if guarded, err := m.judge(r); !guarded || err != nil {
+	if guarded, err := m.Judge(r); !guarded || err != nil {
 		t.Errorf("CONNECT /v2/socket: %v, %v", guarded, err)
 	}
 }
@@ -325,7 +327,7 @@ func TestMethodsThatServersTakeForOthers(t *testing.T) {
 		{`[{"vars": {"` + byPlaceholder + `": ["GET"]}}]`, "HEAD", "", "/v2/a", true},
 		{`[{"vars": {"` + byPlaceholder + `": ["GET"]}}]`, "POST", "", "/v2/a", false},
 	} {
-		guarded, err := loaded(t, test.match).judge(asked(t, test.method, "example.com", test.from, test.path))
+		guarded, err := loaded(t, test.match).Judge(asked(t, test.method, "example.com", test.from, test.path))
 		if guarded != test.want || err != nil {
 			t.Errorf("%+v: %v, %v", test, guarded, err)
 		}
@@ -345,14 +347,14 @@ func TestHostsAsAnyHeader(t *testing.T) {
 			`[{"header_regexp": {"host": {"pattern": "^api\\.example\\.com$"}}}]`,
 			`[{"not": [{"header": {"Host": ["other.example.com"]}}]}]`,
 		} {
-			guarded, err := loaded(t, match).judge(asked(t, "GET", host, "", "/x"))
+			guarded, err := loaded(t, match).Judge(asked(t, "GET", host, "", "/x"))
 			if guarded != want || err != nil {
 				t.Errorf("%s: %s: %v, %v", match, host, guarded, err)
 			}
 		}
 	}
 	m := loaded(t, `[{"header": {"host": ["api.example.com"]}}]`)
-	if _, err := m.judge(asked(t, "GET", "api.example.com:80:80", "", "/x")); !errors.Is(err, guard.ErrHost) {
+	if _, err := m.Judge(asked(t, "GET", "api.example.com:80:80", "", "/x")); !errors.Is(err, guard.ErrHost) {
 		t.Errorf("two ports: %v", err)
 	}
 }
@@ -389,7 +391,7 @@ func TestWhatIsThereTwiceExemptsNothing(t *testing.T) {
 					r.Header.Add(name, value)
 				}
 			}
-			if guarded, err := m.judge(r); guarded != want || err != nil {
+			if guarded, err := m.Judge(r); guarded != want || err != nil {
 				t.Errorf("%s: %s: %v, %v, want %v", match, given, guarded, err, want)
 			}
 		}
@@ -410,7 +412,7 @@ func TestMatchersThatMatchNothingAreRefused(t *testing.T) {
 		if err := json.Unmarshal([]byte(match), &set); err != nil {
 			t.Fatal(err)
 		}
-		err := checkMatcher(set)
+		err := Check(set)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", match, err, want)
 		}

@@ -1,4 +1,4 @@
-package caddymodule
+package matcher
 
 import (
 	"net/http"
@@ -14,13 +14,13 @@ import (
 
 // The decision whether a request is guarded.
 
-// judge reports whether a request is guarded. Besides the request itself it
+// Judge reports whether a request is guarded. Besides the request itself it
 // considers those that a server may derive from it (see
-// [guardMatcher.derivedRequests]), the destination of a WebDAV request, and the URL
+// [Matcher.derivedRequests]), the destination of a WebDAV request, and the URL
 // before a rewrite. If any of them is guarded, the request is. A *deviceauth.Error
 // means that the request is ambiguous, and is refused with 400; any other error is a
 // fault of a matcher.
-func (m *guardMatcher) judge(r *http.Request) (bool, error) {
+func (m *Matcher) Judge(r *http.Request) (bool, error) {
 	if err := m.checkAmbiguous(r); err != nil {
 		return false, err
 	}
@@ -48,7 +48,7 @@ func (m *guardMatcher) judge(r *http.Request) (bool, error) {
 
 // judgeOriginal decides by the URL before a rewrite: a rewrite before the guard,
 // such as try_files, must not bypass the path that the client requested.
-func (m *guardMatcher) judgeOriginal(one derivedRequest, asked *url.URL) (bool, error) {
+func (m *Matcher) judgeOriginal(one derivedRequest, asked *url.URL) (bool, error) {
 	sets := one.sets
 	if !guard.IsScript(one.URL.Path) { // a script also gets the original path, and may use it: all sets apply
 		sets = forPaths(sets)
@@ -59,7 +59,7 @@ func (m *guardMatcher) judgeOriginal(one derivedRequest, asked *url.URL) (bool, 
 // judgeDestination decides by the destination of a WebDAV request. Some servers read
 // a value that begins with two slashes as a host and a path (RFC 3986 §4.2), others
 // as a path.
-func (m *guardMatcher) judgeDestination(r *http.Request, destination string) (bool, error) {
+func (m *Matcher) judgeDestination(r *http.Request, destination string) (bool, error) {
 	there, err := url.Parse(destination)
 	if err != nil || strings.ContainsAny(destination, "?#") || there.Opaque != "" ||
 		!strings.HasPrefix(there.Path, "/") {
@@ -97,7 +97,7 @@ func originalURL(r *http.Request) *url.URL {
 // checkAmbiguous refuses requests that a backend may interpret differently from the
 // matchers: a method in lower case, or a host or a query about which parsers
 // disagree. Host and query are checked only if a matcher uses them.
-func (m *guardMatcher) checkAmbiguous(r *http.Request) error {
+func (m *Matcher) checkAmbiguous(r *http.Request) error {
 	// Methods are case-sensitive (RFC 9110 §9.1), but several servers accept them in
 	// lower case.
 	if r.Method != strings.ToUpper(r.Method) {
@@ -146,7 +146,7 @@ func isNotOfHosts(r rune) bool {
 // judgeURL evaluates the matchers for one URL. A matcher with unknown rules can only
 // be evaluated for the path that it sees, so with such a matcher a path with several
 // readings is refused.
-func (m *guardMatcher) judgeURL(r *http.Request, sets []matcherSet) (bool, error) {
+func (m *Matcher) judgeURL(r *http.Request, sets []matcherSet) (bool, error) {
 	// A regular expression or an unknown rule sees only one spelling, so an unusual
 	// spelling is refused.
 	if (m.opaque || m.regexps) && guard.IsUnusual(r.URL) {

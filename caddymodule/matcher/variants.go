@@ -1,4 +1,4 @@
-package caddymodule
+package matcher
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type derivedRequest struct {
 // Most servers handle a HEAD like a GET; a set that exempts HEAD by its method, as
 // for monitors, does not apply to that GET. Servers compare hosts without regard to
 // case and port, but the matcher `header` does not.
-func (m *guardMatcher) derivedRequests(r *http.Request) ([]derivedRequest, error) {
+func (m *Matcher) derivedRequests(r *http.Request) ([]derivedRequest, error) {
 	all := []derivedRequest{{Request: r, sets: m.sets}}
 	switch r.Method {
 	case http.MethodConnect:
@@ -62,7 +62,7 @@ func (m *guardMatcher) derivedRequests(r *http.Request) ([]derivedRequest, error
 
 // notExempting returns the sets except those that exempt HEAD by a `not` with this
 // method.
-func (m *guardMatcher) notExempting(r *http.Request) (sets []matcherSet, err error) {
+func (m *Matcher) notExempting(r *http.Request) (sets []matcherSet, err error) {
 	readings, err := guard.Readings(r.URL)
 	if err != nil {
 		return nil, err

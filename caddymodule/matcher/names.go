@@ -1,4 +1,4 @@
-package caddymodule
+package matcher
 
 import (
 	"encoding/json"
@@ -18,9 +18,9 @@ import (
 
 // The names that the matchers of a guard use, read from their JSON.
 
-// checkMatcher refuses a matcher set that can never match as it is written: the guard
+// Check refuses a matcher set that can never match as it is written: the guard
 // would silently guard nothing, or an exemption exempt nothing.
-func checkMatcher(set caddy.ModuleMap) error {
+func Check(set caddy.ModuleMap) error {
 	if raw, ok := set["path"]; ok {
 		var patterns caddyhttp.MatchPath
 		if err := json.Unmarshal(raw, &patterns); err != nil {
@@ -50,7 +50,7 @@ func checkMatcher(set caddy.ModuleMap) error {
 		if len(inner) == 0 {
 			return errors.New("not: want a matcher")
 		}
-		if err := checkMatcher(inner); err != nil {
+		if err := Check(inner); err != nil {
 			return fmt.Errorf("not: %w", err)
 		}
 	}
@@ -77,34 +77,28 @@ type exemptions struct {
 	headers guard.ReservedHeaders
 }
 
-// exemptionsOf returns the exemptions of the `not` of a set, or nil if it has none.
-func exemptionsOf(set caddy.ModuleMap) *exemptions {
-	var within caddyhttp.RawMatcherSets
-	if json.Unmarshal(set["not"], &within) != nil {
-		return nil
+// add adds the exemptions of a `not`, with those of a `not` in it.
+func (e *exemptions) add(not json.RawMessage) {
+	for _, set := range setsWithin(not) {
+		var methods caddyhttp.MatchMethod
+		if json.Unmarshal(set["method"], &methods) == nil && slices.Contains(methods, http.MethodHead) {
+			e.head = true
+		}
+		e.queries = append(e.queries, memberNames(set["query"])...)
+		for _, name := range append(memberNames(set["header"]), memberNames(set["header_regexp"])...) {
+			e.headers.Add(name)
+		}
+		e.add(set["not"])
 	}
-	e := &exemptions{headers: guard.ReservedHeaders{}}
-	for _, inner := range within {
-		e.add(inner)
-	}
-	return e
 }
 
-func (e *exemptions) add(set caddy.ModuleMap) {
-	var methods caddyhttp.MatchMethod
-	if json.Unmarshal(set["method"], &methods) == nil && slices.Contains(methods, http.MethodHead) {
-		e.head = true
+// setsWithin returns the matcher sets of a `not`, or nil if there is none. Check has
+// reported an error in it.
+func setsWithin(not json.RawMessage) (sets caddyhttp.RawMatcherSets) {
+	if json.Unmarshal(not, &sets) != nil {
+		return nil
 	}
-	e.queries = append(e.queries, memberNames(set["query"])...)
-	for _, name := range append(memberNames(set["header"]), memberNames(set["header_regexp"])...) {
-		e.headers.Add(name)
-	}
-	var within caddyhttp.RawMatcherSets
-	if json.Unmarshal(set["not"], &within) == nil {
-		for _, inner := range within {
-			e.add(inner)
-		}
-	}
+	return sets
 }
 
 // isRepeated reports whether a request has several values for a part that exempts it:

@@ -1,4 +1,9 @@
-package caddymodule
+// Package matcher decides which requests a guard guards: it evaluates Caddy's matchers for
+// every reading of a request's path, and for every request that a server may derive from
+// it, and refuses requests that servers read in different ways. It says for which paths
+// there are guards, too. The guard of caddymodule calls it. It knows no tokens; which
+// readings a path has is written in package guard.
+package matcher
 
 import (
 	"encoding/json"
@@ -11,15 +16,18 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
-// A guardMatcher decides which requests a guard guards. Servers read a path in
+// A Matcher decides which requests a guard guards. Servers read a path in
 // different ways: decoded once or twice, with or without double slashes, with or
 // without regard to case. So each matcher is evaluated for every such reading. A path
 // is guarded if any reading of it matches, and exempt, by `not`, only if every
 // reading is exempt: the guard protects the path however the backend reads it.
-type guardMatcher struct {
-	sets []matcherSet // one set must match, with all its matchers; none: every request
+type Matcher struct {
+	sets   []matcherSet          // one set must match, with all its matchers; none: every request
+	loaded caddyhttp.MatcherSets // the same as Caddy has them
 
 	opaque     bool // a matcher uses what was derived from a path before, or has unknown rules
 	regexps    bool // a matcher is a regular expression for the path
@@ -31,7 +39,7 @@ type guardMatcher struct {
 // A matcherSet are matchers that must all match.
 type matcherSet struct {
 	matchers []readingMatcher
-	exempts  *exemptions // of its `not`; nil: it has none
+	exempts  exemptions // of its `not`
 }
 
 // A readingMatcher is a Caddy matcher with the way in which it uses the path, which
@@ -66,7 +74,7 @@ var pathless = map[string]bool{
 // pathUseOf returns how a matcher uses the path, by its name and, for `not`, by its
 // inner matchers. It also records in m whether a matcher uses queries, hosts or
 // regular expressions, which need additional checks.
-func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, error) {
+func (m *Matcher) pathUseOf(name string, raw json.RawMessage) pathUse {
 	// Queries and hosts are recorded within `not`, too, since a client can also forge
 	// an exemption.
 	header := namesHost(name, raw)
@@ -74,85 +82,78 @@ func (m *guardMatcher) pathUseOf(name string, raw json.RawMessage) (pathUse, err
 	m.queries, m.hosts = m.queries || name == "query", m.hosts || name == "host" || header
 	switch {
 	case pathless[name]:
-		return usesNoPath, nil
+		return usesNoPath
 	case name == "path":
-		return usesPathRules, nil
+		return usesPathRules
 	case name == "path_regexp":
 		m.regexps = true
-		return usesPathRegexp, nil
+		return usesPathRegexp
 	case name == "expression" && isOfRequest(raw):
-		return usesOwnRules, nil
+		return usesOwnRules
 	case name != "not":
 		m.opaque = true
 		if name == "file" { // for other spellings it would look for other files
-			return usesNoPath, nil
+			return usesNoPath
 		}
-		return usesOwnRules, nil
+		return usesOwnRules
 	}
 	// A `not` has matcher sets itself, whose kinds decide.
-	var sets caddyhttp.RawMatcherSets
-	if err := json.Unmarshal(raw, &sets); err != nil {
-		return 0, fmt.Errorf("match: not: %w", err)
-	}
 	use := usesNoPath
-	for _, set := range sets {
+	for _, set := range setsWithin(raw) {
 		for name, raw := range set {
-			inner, err := m.pathUseOf(name, raw)
-			if err != nil {
-				return 0, err
-			}
-			if inner != usesNoPath {
+			if m.pathUseOf(name, raw) != usesNoPath {
 				use = exemptsPaths
 			}
 		}
 	}
-	return use, nil
+	return use
 }
 
-// load loads the matchers of g.MatcherSetsRaw. It widens the patterns before Caddy
-// compiles them.
-func (m *guardMatcher) load(ctx caddy.Context, g *Guard) error {
-	uses := make([]map[string]pathUse, len(g.MatcherSetsRaw))
-	exempts := make([]*exemptions, len(g.MatcherSetsRaw))
-	for i, set := range g.MatcherSetsRaw {
-		if err := checkMatcher(set); err != nil {
+// Load loads the matcher sets of a guard. It widens their patterns before Caddy compiles
+// them. An error begins with match, the name of the field in the configuration.
+func (m *Matcher) Load(ctx caddy.Context, raw caddyhttp.RawMatcherSets) error {
+	var wide struct {
+		Sets caddyhttp.RawMatcherSets `caddy:"namespace=http.matchers"`
+	}
+	for _, set := range raw {
+		if err := Check(set); err != nil {
 			return fmt.Errorf("match: %w", err)
 		}
-		uses[i], exempts[i] = map[string]pathUse{}, exemptionsOf(set)
-		for name, raw := range set {
-			use, err := m.pathUseOf(name, raw)
-			if err != nil {
-				return err
-			}
-			uses[i][name] = use
-		}
 		// Only the outer sets are widened: a wider exemption would guard less.
-		var err error
-		if g.MatcherSetsRaw[i], err = widened(set); err != nil {
+		wider, err := widened(set)
+		if err != nil {
 			return err
 		}
+		wide.Sets = append(wide.Sets, wider)
 	}
-	loaded, err := ctx.LoadModule(g, "MatcherSetsRaw")
+	loaded, err := ctx.LoadModule(&wide, "Sets")
 	if err != nil {
 		return fmt.Errorf("match: %w", err)
 	}
-	for i, set := range loaded.([]map[string]any) {
-		var list matcherSet
-		for name, module := range set {
+	if err := m.loaded.FromInterface(loaded); err != nil {
+		return err
+	}
+	for i, modules := range loaded.([]map[string]any) {
+		set := matcherSet{exempts: exemptions{headers: guard.ReservedHeaders{}}}
+		set.exempts.add(raw[i]["not"])
+		for name, module := range modules {
 			var one caddyhttp.MatcherSets
 			// FromInterface takes a whole set; with one matcher at a time its name is
 			// known.
 			if err := one.FromInterface([]map[string]any{{name: module}}); err != nil {
 				return err
 			}
-			list.matchers = append(list.matchers,
-				readingMatcher{RequestMatcherWithError: one[0], use: uses[i][name], exempts: name == "not"})
+			set.matchers = append(set.matchers, readingMatcher{
+				RequestMatcherWithError: one[0], use: m.pathUseOf(name, raw[i][name]), exempts: name == "not",
+			})
 		}
-		list.exempts = exempts[i]
-		m.sets = append(m.sets, list)
+		m.sets = append(m.sets, set)
 	}
 	return nil
 }
+
+// Selects reports whether the guard has matchers. Without any it guards every request.
+func (m *Matcher) Selects() bool { return len(m.sets) > 0 }
 
 // widened returns a matcher set whose path patterns also match their other spellings:
 // decoded, with single slashes, and with and without a trailing slash, so that /v2/*
