@@ -59,11 +59,13 @@ var layers = []struct {
 	{"deviceauth/gateway", []string{"deviceauth", "deviceauth/guard", "deviceauth/oauthapi", "deviceauth/pages",
 		"deviceauth/keyring", "upstreamidp", "internal/endpoint"},
 		[]string{"github.com/caddyserver/", "github.com/dgraph-io/"}},
+	{"caddymodule/block", nil, []string{"github.com/zitadel/"}},
 	{"caddymodule/matcher", []string{"deviceauth", "deviceauth/guard"}, []string{"github.com/zitadel/"}},
-	{"caddymodule", []string{"caddymodule/cli", "caddymodule/matcher", "deviceauth/gateway", "deviceauth/adminapi",
-		"deviceauth", "deviceauth/oauthapi", "deviceauth/pages", "deviceauth/badgerstore", "deviceauth/redisstore",
-		"deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard", "deviceauth/guard/remote",
-		"deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp", "internal/endpoint"},
+	{"caddymodule", []string{"caddymodule/block", "caddymodule/cli", "caddymodule/matcher", "deviceauth/gateway",
+		"deviceauth/adminapi", "deviceauth", "deviceauth/oauthapi", "deviceauth/pages", "deviceauth/badgerstore",
+		"deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard",
+		"deviceauth/guard/remote", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp",
+		"internal/endpoint"},
 		[]string{"github.com/zitadel/"}},
 }
 

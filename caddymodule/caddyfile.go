@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 )
 
@@ -35,10 +36,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // device_login
 	line := *d
-	if err := noMore("device_login", d); err != nil {
-		return err
-	}
-	if err := a.block().read(d); err != nil {
+	if err := a.block().Read(d); err != nil {
 		return err
 	}
 	if a.Issuer == "" {
@@ -57,33 +55,33 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // block returns the table of the option's subdirectives.
-func (a *App) block() block {
-	// These may be on several lines, but each name in them only once, so each block
-	// and its seen are shared by the lines.
+func (a *App) block() *block.Block {
+	// These may be on several lines, but each name in them only once, so the lines
+	// share a block.
 	lifetime, pending := a.lifetimeBlock(), a.pendingBlock()
-	return block{what: "device_login", check: a.checkSoFar, words: map[string]lineReader{
-		"issuer":       oneArg(&a.Issuer),
-		"upstream":     checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
-		"client":       checked(a.parseClient, func() error { return last(a.Clients).check() }),
-		"registration": checked(a.parseRegistration, func() error { return a.Registration.check() }),
+	return &block.Block{What: "device_login", Check: a.checkSoFar, Words: block.Words{
+		"issuer":       &a.Issuer,
+		"upstream":     block.Checked(a.parseUpstream, func() error { return last(a.Upstreams).check() }),
+		"client":       block.Checked(a.parseClient, func() error { return last(a.Clients).check() }),
+		"registration": block.Checked(a.parseRegistration, func() error { return a.Registration.check() }),
 		"scope":        a.parseScope,
-		"audience":     list(&a.Audience),
-		"user_code":    checked(a.parseUserCode, func() error { return a.UserCode.check() }),
-		"lifetime":     lifetime.lineOrBlock,
-		"pending":      pending.lineOrBlock,
-		"wait":         durationOrOff(&a.Wait),
-		"interval":     duration(&a.Interval),
-		"signing":      oneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
+		"audience":     &a.Audience,
+		"user_code":    block.Checked(a.parseUserCode, func() error { return a.UserCode.check() }),
+		"lifetime":     lifetime.LineOrBlock,
+		"pending":      pending.LineOrBlock,
+		"wait":         &a.Wait,
+		"interval":     &a.Interval,
+		"signing":      block.OneOf(&a.Signing, "ES256", "EdDSA", "RS256"),
 		"network":      network(&a.Network),
 		"networks":     a.parseNetworkLine,
-		"nat64":        checked(list(&a.NAT64), a.checkNAT64),
-		"place":        checked(oneArg(&a.Place), a.checkPlace),
+		"nat64":        block.Checked(&a.NAT64, a.checkNAT64),
+		"place":        block.Checked(&a.Place, a.checkPlace),
 		"health":       a.parseHealth,
 		"dialect":      a.parseDialects,
 		"brand":        a.parseBrand,
 		"paths":        a.parsePaths,
 		"store":        a.parseStore,
-	}, many: []string{
+	}, Many: []string{
 		"upstream", "client", "scope", "audience", "lifetime", "pending", "networks", "nat64", "dialect",
 	}}
 }
@@ -122,7 +120,7 @@ func last[T any](list []T) *T { return &list[len(list)-1] }
 // parseDialects parses `dialect <product>…`. Whether the dialect's paths are free
 // depends on other lines, so that check is deferred.
 func (a *App) parseDialects(d *caddyfile.Dispenser) error {
-	if err := list(&a.Dialects)(d); err != nil {
+	if err := block.Field(d, &a.Dialects); err != nil {
 		return err
 	}
 	// A later dialect line has its own check, so that each error is reported at the
@@ -135,7 +133,7 @@ func (a *App) parseDialects(d *caddyfile.Dispenser) error {
 // parseHealth parses `health <path>`. Whether the path is free depends on other
 // lines, so it is checked now and again at the end of the block.
 func (a *App) parseHealth(d *caddyfile.Dispenser) error {
-	if err := checked(oneArg(&a.Health), a.checkHealthPath)(d); err != nil {
+	if err := block.Checked(&a.Health, a.checkHealthPath)(d); err != nil {
 		return err
 	}
 	a.deferCheck(d, a.checkHealthPath)
@@ -145,7 +143,7 @@ func (a *App) parseHealth(d *caddyfile.Dispenser) error {
 // parseUserCode parses `user_code <mask> [<set>]`, such as `user_code ****-****
 // base20`.
 func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
-	args, err := arguments(d, 1, 2, "a mask such as ****-****, and maybe base20, base10 or the characters to use")
+	args, err := block.Arguments(d, 1, 2, "a mask such as ****-****, and maybe base20, base10 or the characters to use")
 	if err != nil {
 		return err
 	}
@@ -157,42 +155,43 @@ func (a *App) parseUserCode(d *caddyfile.Dispenser) error {
 }
 
 // lifetimeBlock returns the block of `lifetime <name> <duration>` lines.
-func (a *App) lifetimeBlock() block {
+func (a *App) lifetimeBlock() *block.Block {
 	l := &a.Lifetime
-	return block{what: "lifetime", seen: map[string]bool{}, check: a.checkSoFar, words: map[string]lineReader{
-		"device_code":   duration(&l.DeviceCode),
-		"access_token":  duration(&l.AccessToken),
-		"refresh_token": duration(&l.RefreshToken),
-		"refresh_idle":  duration(&l.RefreshIdle),
-		"refresh_grace": durationOrOff(&l.RefreshGrace),
-		"session":       duration(&l.Session),
+	return &block.Block{What: "lifetime", Check: a.checkSoFar, Words: block.Words{
+		"device_code":   &l.DeviceCode,
+		"access_token":  &l.AccessToken,
+		"refresh_token": &l.RefreshToken,
+		"refresh_idle":  &l.RefreshIdle,
+		"refresh_grace": &l.RefreshGrace,
+		"session":       &l.Session,
 	}}
 }
 
 // pendingBlock returns the block of `pending <what> <number>` lines.
-func (a *App) pendingBlock() block {
-	return block{what: "pending", seen: map[string]bool{}, words: map[string]lineReader{
-		"address": number(&a.Pending.Address),
-		"client":  number(&a.Pending.Client),
-		"total":   number(&a.Pending.Total),
+func (a *App) pendingBlock() *block.Block {
+	return &block.Block{What: "pending", Words: block.Words{
+		"address": &a.Pending.Address,
+		"client":  &a.Pending.Client,
+		"total":   &a.Pending.Total,
 	}}
 }
 
 // parseBrand parses `brand <name> { … }`, the appearance of the pages.
 func (a *App) parseBrand(d *caddyfile.Dispenser) error {
-	if err := oneArg(&a.Brand.Name)(d); err != nil {
+	if err := block.Field(d, &a.Brand.Name); err != nil {
 		return err
 	}
 	// Template files are not read here: they may be missing on a machine where a
 	// Caddyfile is only adapted.
-	return block{what: "brand", check: func() error { return a.Brand.Check() }, words: map[string]lineReader{
-		"contact": oneArg(&a.Brand.Contact),
+	table := block.Block{What: "brand", Check: func() error { return a.Brand.Check() }, Words: block.Words{
+		"contact": &a.Brand.Contact,
 
-		"logo":  oneArg(&a.Brand.Logo),
+		"logo":  &a.Brand.Logo,
 		"color": a.parseColor,
 
-		"templates": oneArg(&a.Brand.Templates),
-	}}.read(d)
+		"templates": &a.Brand.Templates,
+	}}
+	return table.Read(d)
 }
 
 // parseColor parses `color "#rrggbb"`. An unquoted # begins a comment in a Caddyfile,
@@ -202,7 +201,7 @@ func (a *App) parseColor(d *caddyfile.Dispenser) error {
 		return d.Err(`color: want a colour such as "#00aa66", in quotes, ` +
 			"because # begins a comment here; 00aa66 does too")
 	}
-	if err := oneArg(&a.Brand.Color)(d); err != nil {
+	if err := block.Field(d, &a.Brand.Color); err != nil {
 		return err
 	}
 	a.Brand.Color = "#" + strings.TrimPrefix(a.Brand.Color, "#")
@@ -212,28 +211,22 @@ func (a *App) parseColor(d *caddyfile.Dispenser) error {
 // parsePaths parses `paths { <endpoint> <path> … }`. It stores the position of each
 // line, because a collision of two paths is reported at the line of one of them.
 func (a *App) parsePaths(d *caddyfile.Dispenser) error {
-	if err := noMore("paths", d); err != nil {
-		return err
-	}
 	header, lines := *d, map[string]*caddyfile.Dispenser{}
-	path := func(name string, to *string) lineReader {
-		return func(d *caddyfile.Dispenser) error {
-			line := *d
-			lines[name] = &line
-			return oneArg(to)(d)
-		}
-	}
 	p := &a.Paths
-	words := map[string]lineReader{}
+	table := block.Block{What: "paths", Words: block.Words{}}
 	for name, to := range map[string]*string{
 		"authorize": &p.Authorize, "device_authorization": &p.DeviceAuthorization, "token": &p.Token,
 		"register": &p.Register,
 		"revoke":   &p.Revoke, "introspect": &p.Introspect, "userinfo": &p.Userinfo, "jwks": &p.JWKS,
 		"device": &p.Device,
 	} {
-		words[name] = path(name, to)
+		table.Words[name] = func(d *caddyfile.Dispenser) error {
+			line := *d
+			lines[name] = &line
+			return block.Field(d, to)
+		}
 	}
-	if err := (block{what: "paths", words: words}).read(d); err != nil {
+	if err := table.Read(d); err != nil {
 		return err
 	}
 	err := p.Check()

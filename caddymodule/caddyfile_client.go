@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
 )
@@ -12,7 +13,7 @@ import (
 // parseUpstream parses `upstream <id> <issuer> { … }`. The id is the prefix of the
 // subjects of all people who sign in there, so two upstreams must not have the same.
 func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
-	args, err := arguments(d, 2, 2, "an id and the issuer URL of an OpenID provider")
+	args, err := block.Arguments(d, 2, 2, "an id and the issuer URL of an OpenID provider")
 	if err != nil {
 		return err
 	}
@@ -28,27 +29,29 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	}
 	// A check after each line reports a mistake at its line, for example in a claim
 	// pattern.
-	err = block{what: "upstream " + u.ID, check: u.checkSoFar, words: map[string]lineReader{
-		"name":          oneArg(&u.Name),
-		"client_id":     oneArg(&u.ClientID),
-		"client_secret": secretText(&u.ClientSecret),
-		"scopes":        list(&u.Scopes),
+	table := block.Block{What: "upstream " + u.ID, Check: u.checkSoFar, Words: block.Words{
+		"name":          &u.Name,
+		"client_id":     &u.ClientID,
+		"client_secret": &u.ClientSecret,
+		"scopes":        &u.Scopes,
 		"allow":         parseAllow(&u.Allow),
-		"user":          oneArg(&u.User),
-		"claims":        list(&u.Claims),
-		"revalidate":    set(&u.Revalidate),
+		"user":          &u.User,
+		"claims":        &u.Claims,
+		"revalidate":    &u.Revalidate,
 		"authorize":     parseParameter(&u.Authorize),
-		"ca":            oneArg(&u.CA),
-	}, many: []string{"allow", "claims", "authorize"}}.read(d)
+		"ca":            &u.CA,
+	}, Many: []string{"allow", "claims", "authorize"}}
+	err = table.Read(d)
 	a.Upstreams = append(a.Upstreams, u)
 	return err
 }
 
 // parseParameter parses `authorize <name> <value>`: an additional parameter of the
 // authorization request to the upstream (RFC 6749 §4.1.1).
-func parseParameter(to *[]upstreamidp.Parameter) lineReader {
+func parseParameter(to *[]upstreamidp.Parameter) block.Reader {
 	return func(d *caddyfile.Dispenser) error {
-		args, err := arguments(d, 2, 2, "the name of a parameter and its value, such as: authorize access_type offline")
+		args, err := block.Arguments(d, 2, 2,
+			"the name of a parameter and its value, such as: authorize access_type offline")
 		if err != nil {
 			return err
 		}
@@ -59,9 +62,9 @@ func parseParameter(to *[]upstreamidp.Parameter) lineReader {
 
 // parseAllow parses `allow <claim> <pattern>...`. Each line is one rule; a person who
 // satisfies any of the rules may approve.
-func parseAllow(to *[]deviceauth.Allow) lineReader {
+func parseAllow(to *[]deviceauth.Allow) block.Reader {
 	return func(d *caddyfile.Dispenser) error {
-		args, err := arguments(d, 2, math.MaxInt, "a claim and one or more patterns")
+		args, err := block.Arguments(d, 2, math.MaxInt, "a claim and one or more patterns")
 		if err != nil {
 			return err
 		}
@@ -74,7 +77,7 @@ func parseAllow(to *[]deviceauth.Allow) lineReader {
 // 6749 §2.1), as most devices are.
 func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	var c Client
-	if err := oneArg(&c.ID)(d); err != nil {
+	if err := block.Field(d, &c.ID); err != nil {
 		return err
 	}
 	// Clients are looked up by client_id, so two clients cannot share one.
@@ -88,38 +91,39 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 	}
 	// A client can only have its own lifetime of codes; all other lifetimes are those
 	// of the server.
-	lifetime := block{what: "lifetime", check: c.checkSoFar, words: map[string]lineReader{
-		"device_code": duration(&c.DeviceCode),
+	lifetime := &block.Block{What: "lifetime", Check: c.checkSoFar, Words: block.Words{
+		"device_code": &c.DeviceCode,
 	}}
 	// Words in many add to their lists; every other word may be used once.
-	err := block{what: "client " + c.ID, check: c.checkSoFar, words: map[string]lineReader{
-		"name":   oneArg(&c.Name),
-		"maker":  oneArg(&c.Maker),
+	table := block.Block{What: "client " + c.ID, Check: c.checkSoFar, Words: block.Words{
+		"name":   &c.Name,
+		"maker":  &c.Maker,
 		"logo":   a.parseLogo("client "+c.ID+": logo", &c.Logo),
-		"secret": secretText(&c.Secret),
-		"scopes": list(&c.Scopes),
-		"origin": list(&c.Origins),
-		"from":   list(&c.From),
+		"secret": &c.Secret,
+		"scopes": &c.Scopes,
+		"origin": &c.Origins,
+		"from":   &c.From,
 
-		"redirect":  list(&c.Redirects),
+		"redirect":  &c.Redirects,
 		"allow":     parseAllow(&c.Allow),
 		"network":   network(&c.Network),
-		"lifetime":  lifetime.lineOrBlock,
-		"prefilled": word("off", &c.Typed),
-		"id_token":  oneOf(&c.IDToken, "RS256"),
-		"sign_in":   word("fresh", &c.Fresh),
-		"notify":    set(&c.Notify),
-		"guard":     set(&c.Guard),
-	}, many: []string{"origin", "from", "allow", "redirect"}}.read(d)
+		"lifetime":  lifetime.LineOrBlock,
+		"prefilled": block.Word("off", &c.Typed),
+		"id_token":  block.OneOf(&c.IDToken, "RS256"),
+		"sign_in":   block.Word("fresh", &c.Fresh),
+		"notify":    &c.Notify,
+		"guard":     &c.Guard,
+	}, Many: []string{"origin", "from", "allow", "redirect"}}
+	err := table.Read(d)
 	a.Clients = append(a.Clients, c)
 	return err
 }
 
 // parseLogo parses `logo <url>`. Which URLs browsers accept depends on the issuer's
 // scheme, so that check is deferred to the end of the block.
-func (a *App) parseLogo(what string, to *string) lineReader {
+func (a *App) parseLogo(what string, to *string) block.Reader {
 	return func(d *caddyfile.Dispenser) error {
-		if err := oneArg(to)(d); err != nil {
+		if err := block.Field(d, to); err != nil {
 			return err
 		}
 		logo := *to
@@ -130,6 +134,6 @@ func (a *App) parseLogo(what string, to *string) lineReader {
 
 // network parses the policy for approvals from another network than the device's:
 // off, warn or require.
-func network(to *deviceauth.Network) lineReader {
-	return oneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
+func network(to *deviceauth.Network) block.Reader {
+	return block.OneOf(to, deviceauth.NetworkOff, deviceauth.NetworkWarn, deviceauth.NetworkRequire)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
@@ -99,25 +100,26 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	var edge Edge
 	var firstEdge *caddyfile.Dispenser // position of the first word about a server in another Caddy
-	err := block{what: "device_auth", check: g.Validate, words: map[string]lineReader{
-		"scopes":        list(&g.Scopes),
-		"audience":      list(&g.Audience),
-		"optional":      set(&g.Optional),
-		"authorization": oneOf(&g.Authorization, "strip", "keep"),
+	table := block.Block{What: "device_auth", Check: g.Validate, Words: block.Words{
+		"scopes":        &g.Scopes,
+		"audience":      &g.Audience,
+		"optional":      &g.Optional,
+		"authorization": block.OneOf(&g.Authorization, "strip", "keep"),
 		"header":        g.parseHeader,
-		"token_header":  oneArg(&g.TokenHeader),
-		"basic":         set(&g.Basic),
-		"preflight":     oneOf(&g.Preflight, "pass"),
-		"report_only":   set(&g.ReportOnly),
+		"token_header":  &g.TokenHeader,
+		"basic":         &g.Basic,
+		"preflight":     block.OneOf(&g.Preflight, "pass"),
+		"report_only":   &g.ReportOnly,
 		"legacy":        g.parseLegacy,
-		"issuer": rememberFirst(&firstEdge, checked(oneArg(&edge.Issuer), func() error {
+		"issuer": block.FirstOf(&firstEdge, block.Checked(&edge.Issuer, func() error {
 			return discovery.CheckIssuer(edge.Issuer)
 		})),
-		"client": rememberFirst(&firstEdge, edge.parseClient),
+		"client": block.FirstOf(&firstEdge, edge.parseClient),
 		"cache":  g.parseCache(&firstEdge, &edge.Cache),
-		"origin": rememberFirst(&firstEdge, checked(list(&edge.Origins), edge.check)),
-		"ca":     rememberFirst(&firstEdge, oneArg(&edge.CA)),
-	}, many: []string{"audience", "header", "origin", "cache"}}.read(d)
+		"origin": block.FirstOf(&firstEdge, block.Checked(&edge.Origins, edge.check)),
+		"ca":     block.FirstOf(&firstEdge, &edge.CA),
+	}, Many: []string{"audience", "header", "origin", "cache"}}
+	err := table.Read(d)
 	// Words about a server in another Caddy are valid only together; complete reports
 	// what is missing at the first of them.
 	if firstEdge == nil || err != nil {
@@ -130,13 +132,13 @@ func (g *Guard) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // parseCache parses `cache keep`, which is about the cache headers of responses, and
 // `cache <duration>|off` of a guard whose server is in another Caddy, which is how
 // long an introspection response is cached.
-func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Duration) lineReader {
+func (g *Guard) parseCache(firstEdge **caddyfile.Dispenser, memory **caddy.Duration) block.Reader {
 	return func(d *caddyfile.Dispenser) error {
 		next := *d
 		if next.NextArg() && next.Val() == "keep" {
-			return oneOf(&g.Cache, "keep")(d)
+			return block.OneOf(&g.Cache, "keep")(d)
 		}
-		return rememberFirst(firstEdge, durationOrOff(memory))(d)
+		return block.FirstOf(firstEdge, memory)(d)
 	}
 }
 
@@ -153,7 +155,7 @@ func (e *Edge) complete(at *caddyfile.Dispenser) error {
 // parseClient parses `client <id> <secret>`: the credentials of this guard at the
 // introspection endpoint (RFC 7662 §2.1).
 func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
-	args, err := arguments(d, 2, 2, "an id and a secret, such as: client edge {env.EDGE_SECRET}")
+	args, err := block.Arguments(d, 2, 2, "an id and a secret, such as: client edge {env.EDGE_SECRET}")
 	if err != nil {
 		return err
 	}
@@ -164,7 +166,7 @@ func (e *Edge) parseClient(d *caddyfile.Dispenser) error {
 // parseLegacy parses `legacy <header> <file> [<date>]`. With a date, responses say
 // that the keys are deprecated since then.
 func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
-	args, err := arguments(d, 2, 3, "the header and the file of the old API keys, "+
+	args, err := block.Arguments(d, 2, 3, "the header and the file of the old API keys, "+
 		"and maybe since when they are deprecated, such as: legacy X-Api-Key /etc/caddy/keys 2026-01-31")
 	if err != nil {
 		return err
@@ -180,7 +182,7 @@ func (g *Guard) parseLegacy(d *caddyfile.Dispenser) error {
 // percent-encoded, so that it is ASCII for any claim.
 func (g *Guard) parseHeader(d *caddyfile.Dispenser) error {
 	const wanted = "the name of a header and of a claim, and maybe encoded, such as: header X-User email"
-	args, err := arguments(d, 2, 3, wanted)
+	args, err := block.Arguments(d, 2, 3, wanted)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
@@ -157,13 +157,10 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 	}
 	value, err := repl.ReplaceOrErr(*text, true, true)
 	if err == nil && value == "" {
-		err = errEmpty
+		err = block.ErrEmpty
 	}
 	return value, err
 }
-
-// errEmpty is the error of a secret that is configured but empty.
-var errEmpty = errors.New("it is empty; leave it out if there is to be none")
 
 // config returns the engine's configuration, without the parts that begin adds: the
 // transient poll state of the store, and the functions for events and metrics.

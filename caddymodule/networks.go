@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
@@ -61,7 +62,7 @@ var networkName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 // name are one network.
 func (a *App) parseNetworkLine(d *caddyfile.Dispenser) error {
 	var words []string
-	if err := list(&words)(d); err != nil {
+	if err := block.Field(d, &words); err != nil {
 		return err
 	}
 	if !networkName.MatchString(words[0]) {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/redisstore"
 )
@@ -104,16 +105,17 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	soFar := func() error { return s.check(true) }
-	err := block{what: "store redis", check: soFar, words: map[string]lineReader{
-		"cluster":           set(&s.Cluster),
-		"sentinel":          oneArg(&s.Sentinel),
-		"username":          oneArg(&s.Username),
-		"password":          oneArg(&s.Password),
-		"sentinel_username": oneArg(&s.SentinelUsername),
-		"sentinel_password": oneArg(&s.SentinelPassword),
-		"ca":                oneArg(&s.CA),
-		"prefix":            oneArg(&s.Prefix),
-	}}.read(d)
+	table := block.Block{What: "store redis", Check: soFar, Words: block.Words{
+		"cluster":           &s.Cluster,
+		"sentinel":          &s.Sentinel,
+		"username":          &s.Username,
+		"password":          &s.Password,
+		"sentinel_username": &s.SentinelUsername,
+		"sentinel_password": &s.SentinelPassword,
+		"ca":                &s.CA,
+		"prefix":            &s.Prefix,
+	}}
+	err := table.Read(d)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
@@ -71,14 +72,12 @@ func (r *Registration) checkSoFar() error {
 // parseRegistration parses `registration { … }`.
 func (a *App) parseRegistration(d *caddyfile.Dispenser) error {
 	a.Registration = new(Registration)
-	if err := noMore("registration", d); err != nil {
-		return err
-	}
-	return block{what: "registration", check: a.Registration.checkSoFar, words: map[string]lineReader{
-		"documents": list(&a.Registration.Documents),
-		"open":      set(&a.Registration.Open),
-		"token":     secretText(&a.Registration.Token),
-		"scopes":    list(&a.Registration.Scopes),
-		"limit":     number(&a.Registration.Limit),
-	}, many: []string{"documents"}}.read(d)
+	table := block.Block{What: "registration", Check: a.Registration.checkSoFar, Words: block.Words{
+		"documents": &a.Registration.Documents,
+		"open":      &a.Registration.Open,
+		"token":     &a.Registration.Token,
+		"scopes":    &a.Registration.Scopes,
+		"limit":     &a.Registration.Limit,
+	}, Many: []string{"documents"}}
+	return table.Read(d)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
@@ -240,12 +241,10 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.WrapErr(cmp.Or(s.checkPath(), errors.New("store badger: the directory has no name")))
 		}
 	}
-	if err := noMore("store badger", d); err != nil {
-		return err
-	}
-	return block{what: "store badger", check: s.checkSoFar, words: map[string]lineReader{
-		"encryption_key": secretText(&s.EncryptionKey),
-	}}.read(d)
+	table := block.Block{What: "store badger", Check: s.checkSoFar, Words: block.Words{
+		"encryption_key": &s.EncryptionKey,
+	}}
+	return table.Read(d)
 }
 
 // checkSoFar checks an encryption key that is literally in the Caddyfile.
@@ -277,7 +276,7 @@ func (*MemoryStore) Open(*slog.Logger) (deviceauth.Storage, error) { return mems
 // UnmarshalCaddyfile parses `store memory`.
 func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	return end("store memory", d)
+	return block.End("store memory", d)
 }
 
 var (

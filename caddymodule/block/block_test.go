@@ -1,0 +1,46 @@
+package block
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func TestTypeOfAFieldSaysWhatItsWordTakes(t *testing.T) {
+	t.Parallel()
+	var fields struct {
+		text    string
+		secret  *string
+		list    []string
+		on      bool
+		number  int
+		length  caddy.Duration
+		off     *caddy.Duration
+		one     string
+		reading int
+	}
+	table := Block{What: "x", Many: []string{"list"}, Words: Words{
+		"text": &fields.text, "secret": &fields.secret, "list": &fields.list, "on": &fields.on,
+		"number": &fields.number, "length": &fields.length, "off": &fields.off,
+		"one":    OneOf(&fields.one, "a", "b"),
+		"reader": func(*caddyfile.Dispenser) error { fields.reading++; return nil },
+	}}
+	d := caddyfile.NewTestDispenser("x {\ntext a\nsecret b\nlist c d\nlist e\non\nnumber 3\nlength 2s\noff off\n" +
+		"one b\nreader\n}")
+	d.Next()
+	if err := table.Read(d); err != nil {
+		t.Fatal(err)
+	}
+	if fields.text != "a" || *fields.secret != "b" || len(fields.list) != 3 || !fields.on || fields.number != 3 ||
+		fields.length != caddy.Duration(2*time.Second) || *fields.off != 0 || fields.one != "b" || fields.reading != 1 {
+		t.Errorf("%+v", fields)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a field of an unknown type is accepted")
+		}
+	}()
+	Field(d, new(float64))
+}
