@@ -126,7 +126,7 @@ func (a *Admin) withServer(do func(*server, http.ResponseWriter, *http.Request) 
 // truncated backup is never mistaken for a complete one. For a Redis store, which has
 // its own backups, the response is 501.
 func backup(s *server, w http.ResponseWriter, r *http.Request) error {
-	store, ok := s.pooledStore.opened.(interface {
+	store, ok := s.pooledStore.Opened().(interface {
 		Backup(context.Context, io.Writer) error
 	})
 	if !ok {
@@ -138,10 +138,9 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	to := newDownload(w, caddy.Exiting)
 	defer to.end()
-	write := func() (struct{}, error) { return struct{}{}, store.Backup(r.Context(), to) }
 	// During a shutdown the store may be closed after the call was abandoned: by then
 	// the download has been aborted, and nothing reads from the store.
-	if _, err := callUntil(s.pooledStore.deadline, func() {}, write); err != nil {
+	if err := s.pooledStore.Run(func() error { return store.Backup(r.Context(), to) }); err != nil {
 		caddy.Log().Named("device_login").Error("a backup broke off", zap.Error(err))
 		panic(http.ErrAbortHandler) // any other way would end the response properly
 	}

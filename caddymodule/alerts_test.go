@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/bounded"
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
@@ -33,7 +34,7 @@ func labelsOf(t *testing.T) map[string][]string {
 // valuesOf are the values that a label may have, where they are ours.
 var valuesOf = map[string][]string{
 	"event": deviceauth.EventNames(), "answer": deviceauth.PollAnswers(), "reason": deviceauth.TokenReasons(),
-	"operation": storeOperations,
+	"operation": bounded.Operations(),
 	"decision": func() (all []string) {
 		for decision := range decisions {
 			all = append(all, string(decision))

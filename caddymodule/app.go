@@ -213,7 +213,7 @@ func (a *App) begin(ctx context.Context) error {
 	login.PollState, login.Events = a.pooledStore.pollState, a.audit
 	login.Registration.Fetch = a.issuerState.documents
 	login.Polls = func(answer string) { polls.WithLabelValues(answer).Inc() }
-	g, err := gateway.Open(ctx, measuredStorage{Storage: a.pooledStore.backend}, gateway.Config{
+	g, err := gateway.Open(ctx, a.pooledStore.Storage(observeStore), gateway.Config{
 		Login: login, Upstreams: a.upstreams(), Keys: keys,
 		Brand: a.Brand, Paths: a.Paths, Dialects: a.Dialects,
 		ClientIP: clientIP, Place: a.clientPlace, Log: a.slog, Stopping: caddy.Exiting,

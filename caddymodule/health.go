@@ -110,10 +110,10 @@ func (a *App) newHealth(s *server) *health {
 	return &health{probe: func(ctx context.Context) error {
 		// A store that is being closed is not checked: during a stop that is not a
 		// fault.
-		if !s.pooledStore.beginUse() {
+		if !s.pooledStore.BeginUse() {
 			return errStopping
 		}
-		defer s.pooledStore.endUse()
+		defer s.pooledStore.EndUse()
 		err := s.keys.Health(ctx)
 		if errors.Is(err, keyring.ErrLost) {
 			// The keys are in memory, so they are written back now, and not only at the next

@@ -160,10 +160,10 @@ func (a *App) receive(w http.ResponseWriter, r *http.Request) bool {
 // errStarting.
 func (a *App) acquire(r *http.Request) (*server, func(), error) {
 	s := a.currentServer(r.Context())
-	if s == nil || !s.pooledStore.beginUse() {
+	if s == nil || !s.pooledStore.BeginUse() {
 		return nil, nil, errStarting
 	}
-	return s, s.pooledStore.endUse, nil
+	return s, s.pooledStore.EndUse, nil
 }
 
 // awaitStart waits for Start, and returns nil if Start failed or takes longer than

@@ -26,7 +26,7 @@ func (a *App) openKeys(ctx context.Context) (*keyring.Keyring, error) {
 			return nil, err
 		}
 	}
-	keys, err := keyring.Open(ctx, a.pooledStore.backend, a.Signing)
+	keys, err := keyring.Open(ctx, a.pooledStore.Storage(nil), a.Signing)
 	if err != nil {
 		return nil, err
 	}

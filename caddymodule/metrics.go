@@ -4,12 +4,14 @@ import (
 	"errors"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
+	"github.com/deviceauth/caddy-deviceauth/internal/bounded"
 )
 
 // The metrics, in the registry of Caddy's configuration. No label has values that a
@@ -130,11 +132,23 @@ var decisions = func() map[guard.Outcome]prometheus.Counter {
 			counter.WithLabelValues(value)
 		}
 	}
-	for _, operation := range storeOperations {
-		storeSeconds.WithLabelValues(operation)
+	return all
+}()
+
+// storeObservers are the histograms by operation, created once because a guard gets a
+// grant on every request: looking up the label costs more than the observation.
+var storeObservers = func() map[string]prometheus.Observer {
+	all := map[string]prometheus.Observer{}
+	for _, operation := range bounded.Operations() {
+		all[operation] = storeSeconds.WithLabelValues(operation)
 	}
 	return all
 }()
+
+// observeStore observes the duration of an operation of a store.
+func observeStore(operation string, took time.Duration) {
+	storeObservers[operation].Observe(took.Seconds())
+}
 
 // countDecision counts a decision of a guard.
 func countDecision(decision guard.Outcome) { decisions[decision].Inc() }

@@ -8,9 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -20,6 +18,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/memstore"
+	"github.com/deviceauth/caddy-deviceauth/internal/bounded"
 )
 
 // A Store is a module in the namespace device_login.stores, which opens the storage
@@ -41,15 +40,10 @@ var storePool = caddy.NewUsagePool()
 // uses it: Caddy cleans up a configuration while its last requests are still in
 // progress.
 type pooledStore struct {
+	*bounded.Store
 	key       string
-	opened    deviceauth.Storage // as opened by its module
-	backend   deviceauth.Storage // the same, with calls that can be abandoned
-	deadline  <-chan struct{}    // closed when calls are to be abandoned
-	unwatch   func()             // ends watchExit
-	hung      *atomic.Bool       // a call was abandoned
 	pollState *deviceauth.PollState
 	keys      atomic.Pointer[keyring.Keyring] // of the latest configuration
-	using     sync.RWMutex                    // read-locked by each request; locked permanently to close
 }
 
 // acquireStore returns the open store of a key. It opens the store for the first
@@ -57,32 +51,20 @@ type pooledStore struct {
 func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 	key := s.Key()
 	value, _, err := storePool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newPooledStore(key, s, log)
+		opened, err := bounded.Open(caddy.Exiting, func() (deviceauth.Storage, error) { return s.Open(log) })
+		if err != nil {
+			return nil, err
+		}
+		p := &pooledStore{Store: opened, key: key, pollState: deviceauth.NewPollState()}
+		if shared := opened.Cluster(); shared != nil {
+			p.pollState.Share(shared)
+		}
+		return p, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return value.(*pooledStore), nil
-}
-
-// newPooledStore opens a store. Like other calls, opening may be abandoned during a
-// shutdown.
-func newPooledStore(key string, s Store, log *slog.Logger) (*pooledStore, error) {
-	deadline, unwatch := watchExit(caddy.Exiting)
-	opened, err := callUntil(deadline, func() {}, func() (deviceauth.Storage, error) { return s.Open(log) })
-	if err != nil {
-		unwatch()
-		return nil, err
-	}
-	backend := boundedStorage{Storage: opened, deadline: deadline, hung: new(atomic.Bool)}
-	p := &pooledStore{
-		key: key, opened: opened, backend: backend, deadline: deadline, unwatch: unwatch, hung: backend.hung,
-		pollState: deviceauth.NewPollState(),
-	}
-	if shared, ok := opened.(deviceauth.Cluster); ok {
-		p.pollState.Share(boundedCluster{boundedStorage: backend, shared: shared})
-	}
-	return p, nil
 }
 
 // release undoes one acquireStore. The last release closes the store.
@@ -91,43 +73,14 @@ func (p *pooledStore) release() error {
 	return err
 }
 
-// closeWait limits how long a stop or a reload waits for the store to close. It is
-// longer than the timeouts of the stores themselves; together with exitTimeout it is
-// below 5 s. A store with abandoned calls gets hungWait.
-const (
-	closeWait = 3100 * time.Millisecond
-	hungWait  = time.Second
-)
-
-// Destruct closes the store after the last request. A request that does not end, or a
-// store that does not close, delays a stop by at most closeWait: the store is then
-// closed later, or ends with the process. Everything that was confirmed in a response
-// is on disk in any case.
+// Destruct implements caddy.Destructor.
 func (p *pooledStore) Destruct() error {
-	defer p.unwatch()
-	closed := make(chan error, 1)
-	go func() {
-		p.using.Lock() // never unlocked, so that later requests find the store closed
-		closed <- p.opened.Close()
-	}()
-	wait := closeWait
-	if p.hung.Load() {
-		wait = hungWait
+	err := p.Close()
+	if errors.Is(err, bounded.ErrInUse) {
+		return fmt.Errorf("store %s %w", p.key, err)
 	}
-	timeout := time.NewTimer(wait)
-	defer timeout.Stop()
-	select {
-	case err := <-closed:
-		return err
-	case <-timeout.C:
-		return fmt.Errorf("store %s is in use by a request, or does not close: it is not waited for", p.key)
-	}
+	return err
 }
-
-// beginUse keeps the store open until endUse. It returns false if the store is being
-// closed; the request must not use it then.
-func (p *pooledStore) beginUse() bool { return p.using.TryRLock() }
-func (p *pooledStore) endUse()        { p.using.RUnlock() }
 
 // BadgerStore keeps grants and keys in an embedded Badger database: one process, one
 // directory.

@@ -109,10 +109,10 @@ func (l *issuerState) watch(ctx context.Context) {
 // not disconnect all devices.
 func (l *issuerState) isActive(ctx context.Context, grant deviceauth.ID) bool {
 	server := l.current.Load()
-	if server == nil || !server.pooledStore.beginUse() {
+	if server == nil || !server.pooledStore.BeginUse() {
 		return true
 	}
-	defer server.pooledStore.endUse()
+	defer server.pooledStore.EndUse()
 	alive, err := server.engine.IsActive(ctx, grant)
 	return alive || err != nil
 }

@@ -1,8 +1,9 @@
-package caddymodule
+package bounded
 
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,12 +15,36 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
 )
 
-func newBounded(store deviceauth.Storage, deadline <-chan struct{}) boundedStorage {
-	return boundedStorage{Storage: store, deadline: deadline, hung: new(atomic.Bool)}
+func newBounded(store deviceauth.Storage, deadline <-chan struct{}) deviceauth.Storage {
+	return (&Store{opened: store, deadline: deadline, unwatch: func() {}}).Storage(nil)
 }
 
 func TestBoundedStorageKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(string) (deviceauth.Storage, error) { return newBounded(memstore.New(), nil), nil })
+}
+
+func TestOperationsAreMeasured(t *testing.T) {
+	t.Parallel()
+	var measured []string
+	observe := func(operation string, took time.Duration) { measured = append(measured, operation) }
+	s := (&Store{opened: memstore.New(), unwatch: func() {}}).Storage(observe)
+	g := storetest.NewGrant("BCDFGHJK")
+	unchanged := func(old []byte) ([]byte, error) { return old, nil }
+	err := errors.Join(s.Create(t.Context(), g),
+		s.Update(t.Context(), g.ID, func(*deviceauth.Grant) error { return nil }),
+		s.PutDocument(t.Context(), "x", nil, time.Now()), s.UpdateDocument(t.Context(), "x", unchanged))
+	if err != nil {
+		t.Error(err)
+	}
+	s.Get(t.Context(), g.ID)
+	s.ByUserCode(t.Context(), g.UserCode)
+	s.ByOwner(t.Context(), "x")
+	s.List(t.Context(), "", 1)
+	s.LoadDocument(t.Context(), "x")
+	all := slices.Sorted(slices.Values(Operations()))
+	if slices.Sort(measured); !slices.Equal(measured, all) {
+		t.Errorf("%v is measured, want %v", measured, all)
+	}
 }
 
 // hanging is a store that hangs between read and write, or panics.
@@ -90,4 +115,41 @@ func BenchmarkBoundedGet(b *testing.B) {
 			}
 		})
 	}
+}
+
+// closes is a store that reports when it was closed.
+type closes struct {
+	*memstore.Store
+	closed chan struct{}
+}
+
+func (c closes) Close() error {
+	close(c.closed)
+	return c.Store.Close()
+}
+
+func TestEndlessRequestDoesNotDelayAStop(t *testing.T) {
+	t.Parallel()
+	store := closes{Store: memstore.New(), closed: make(chan struct{})}
+	s := &Store{opened: store, unwatch: func() {}}
+	if !s.BeginUse() {
+		t.Fatal("it is closed")
+	}
+	since := time.Now()
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(since); took > closeWait+time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if s.BeginUse() {
+		t.Error("another request uses the closing store")
+	}
+	select {
+	case <-store.closed:
+		t.Error("the store was closed under the request")
+	default:
+	}
+	s.EndUse()
+	<-store.closed // when the request has ended after all
 }
