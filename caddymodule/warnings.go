@@ -131,10 +131,10 @@ func (a *App) warnOfKeys() {
 	type unknown struct{ file, client, scope string }
 	var all []unknown
 	for _, g := range a.guards {
-		if g.Legacy == nil || g.Legacy.keys.Load() == nil {
+		if g.Legacy == nil || g.Legacy.keys == nil {
 			continue
 		}
-		for _, client := range g.Legacy.keys.Load().clients {
+		for _, client := range g.Legacy.keys.Clients() {
 			for scope := range strings.FieldsSeq(string(client.Scope)) {
 				one := unknown{file: g.Legacy.File, client: client.ClientID, scope: scope}
 				if !slices.Contains(asked, scope) && !slices.Contains(all, one) {
