@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/writers"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
@@ -85,14 +86,14 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if d.Outcome != guard.Unguarded {
 		wrapped, watched := g.wrap(identity, w, &d)
 		if out = wrapped; watched != nil {
-			defer watched.end() // ends the watch for a revocation together with the response
+			defer watched.End() // ends the watch for a revocation together with the response
 		}
 	}
 	err := next.ServeHTTP(out, r)
 	if err != nil && identity.private { // error routes may send personal data, too
 		identity.private = false
 		w.Header().Add("Cache-Control", "private")
-		addVary(w.Header(), g.credentials())
+		writers.AddVary(w.Header(), g.credentials())
 	}
 	return err
 }
@@ -138,7 +139,7 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request, d *guard.Decisio
 		w.Header()["Www-Authenticate"] = d.Challenge.Headers
 		w.Header().Set("Cache-Control", "no-store")
 		if d.Origin != "" {
-			allowOrigin(w.Header(), d.Origin)
+			writers.AllowOrigin(w.Header(), d.Origin)
 		}
 		return caddyhttp.Error(d.Challenge.Status, d.Challenge)
 	case d.Outcome == guard.Malformed:
@@ -156,7 +157,7 @@ func (g *Guard) refusal(w http.ResponseWriter, r *http.Request, d *guard.Decisio
 // an earlier guard of the same request already watches it.
 func (g *Guard) wrap(
 	identity *requestIdentity, w http.ResponseWriter, d *guard.Decision,
-) (http.ResponseWriter, *stream) {
+) (http.ResponseWriter, *writers.Stream) {
 	if wrapped := g.wrapResponse(identity, w, d.Origin); wrapped != nil {
 		w = wrapped
 	}
@@ -165,7 +166,7 @@ func (g *Guard) wrap(
 		return w, nil
 	}
 	identity.watched = true
-	s := g.app.issuerState.streams.begin(w, id.Grant)
+	s := g.app.issuerState.streams.Begin(w, id.Grant)
 	return s, s
 }
 

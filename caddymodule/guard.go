@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/writers"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
@@ -213,6 +215,30 @@ func (g *Guard) config() guard.Options {
 
 // credentials returns the name of the header that has the token.
 func (g *Guard) credentials() string { return cmp.Or(g.TokenHeader, "Authorization") }
+
+// varyOn returns the request headers on which the decision depends, for caches. With
+// `cache keep` there are none: caching is left to the backend.
+func (g *Guard) varyOn() (headers []string) {
+	switch {
+	case g.Cache == "keep":
+		return nil
+	case g.Legacy != nil:
+		return []string{g.credentials(), g.Legacy.Header}
+	}
+	return []string{g.credentials()}
+}
+
+// wrapResponse returns the writer for a backend's response, or nil if there is
+// nothing to add. With `cache keep` the cache headers are only the backend's.
+func (g *Guard) wrapResponse(identity *requestIdentity, w http.ResponseWriter, origin string) http.ResponseWriter {
+	private := identity.Identity != nil
+	if len(g.vary) > 0 {
+		identity.private = identity.private || private
+	} else if origin == "" {
+		return nil
+	}
+	return writers.Headers{Origin: origin, Vary: g.vary, Private: private}.Writer(w)
+}
 
 var (
 	_ caddyhttp.MiddlewareHandler = (*Guard)(nil)

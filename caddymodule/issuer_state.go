@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/writers"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
@@ -87,7 +88,7 @@ func (s *server) guard(g *Guard) *guard.Guard {
 // configuration which Caddy then discards is answered by the previous server.
 type issuerState struct {
 	current   atomic.Pointer[server]
-	streams   streams
+	streams   writers.Streams
 	documents func(ctx context.Context, url string) ([]byte, error) // fetches client metadata documents
 	stop      func()                                                // ends the goroutine that watches the streams
 }
@@ -106,7 +107,7 @@ func acquireIssuerState(issuer string) (*issuerState, error) {
 			l.documents = gateway.DocumentFetcher(at)
 		}
 		l.stop = func() { stop(); <-done }
-		go func() { defer close(done); l.watch(ctx) }()
+		go func() { defer close(done); l.streams.Watch(ctx, l.isActive) }()
 		return l, nil
 	})
 	if err != nil {
@@ -126,6 +127,19 @@ func releaseIssuerState(issuer string) error {
 func (l *issuerState) Destruct() error {
 	l.stop()
 	return nil
+}
+
+// isActive reports whether a grant is active. If that is unknown, because there is no
+// current server or its store is unavailable, the stream continues: an outage must
+// not disconnect all devices.
+func (l *issuerState) isActive(ctx context.Context, grant deviceauth.ID) bool {
+	server := l.current.Load()
+	if server == nil || !server.pooledStore.BeginUse() {
+		return true
+	}
+	defer server.pooledStore.EndUse()
+	alive, err := server.engine.IsActive(ctx, grant)
+	return alive || err != nil
 }
 
 // startWait limits how long a request waits for Start, before it is answered with

@@ -1,4 +1,4 @@
-package caddymodule
+package writers
 
 import (
 	"io"
@@ -10,90 +10,71 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// A responseWriter adds headers to a backend's response that the backend cannot know
-// of, since it does not know about tokens: CORS headers for the browser page that
-// acts as a device, and cache headers for a personal response. It changes the header
-// once, right before it is sent.
-type responseWriter struct {
+// Headers are added to a backend's response, which cannot know of them, since it does
+// not know about tokens.
+type Headers struct {
+	Origin  string   // of the browser page that acts as a device, and may read the response; empty: none
+	Vary    []string // request headers that the decision depends on; none: caching is left to the backend
+	Private bool     // the response is only for the authenticated person or client
+}
+
+// Writer returns a writer that adds the headers once, right before they are sent.
+func (h Headers) Writer(w http.ResponseWriter) http.ResponseWriter {
+	return &headerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, add: h}
+}
+
+// A headerWriter completes the header of a response.
+type headerWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	origin  string   // of the page that may read the response; empty: none
-	vary    []string // request headers that the decision depends on; none: caching is left to the backend
-	private bool     // the response is only for the authenticated person or client
-	wrote   bool     // the header has been completed and sent
-}
-
-// varyOn returns the request headers on which the decision depends, for caches. With
-// `cache keep` there are none: caching is left to the backend.
-func (g *Guard) varyOn() (headers []string) {
-	switch {
-	case g.Cache == "keep":
-		return nil
-	case g.Legacy != nil:
-		return []string{g.credentials(), g.Legacy.Header}
-	}
-	return []string{g.credentials()}
-}
-
-// wrapResponse returns the writer for a backend's response, or nil if there is
-// nothing to add. With `cache keep` the cache headers are only the backend's.
-func (g *Guard) wrapResponse(identity *requestIdentity, w http.ResponseWriter, origin string) *responseWriter {
-	private := identity.Identity != nil
-	if len(g.vary) > 0 {
-		identity.private = identity.private || private
-	} else if origin == "" {
-		return nil
-	}
-	return &responseWriter{
-		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		origin:                origin, vary: g.vary, private: private,
-	}
+	add   Headers
+	wrote bool // the header has been completed and sent
 }
 
 // WriteHeader completes the header before the final status is written. An
 // informational status (1xx) precedes it and does not complete the header.
-func (a *responseWriter) WriteHeader(status int) {
+func (a *headerWriter) WriteHeader(status int) {
 	if !a.wrote && status >= 200 {
 		a.wrote = true
-		a.complete(a.Header())
+		a.add.complete(a.Header())
 	}
 	a.ResponseWriterWrapper.WriteHeader(status)
 }
 
 // complete adds CORS headers unless the backend sent some, Vary, and Cache-Control:
 // private for a request with an identity.
-func (a *responseWriter) complete(h http.Header) {
-	if a.origin != "" && h.Get("Access-Control-Allow-Origin") == "" {
+func (a Headers) complete(h http.Header) {
+	if a.Origin != "" && h.Get("Access-Control-Allow-Origin") == "" {
 		h.Del("Access-Control-Allow-Credentials") // not meant for this origin
-		allowOrigin(h, a.origin)
+		AllowOrigin(h, a.Origin)
 	}
-	if a.vary == nil {
+	if a.Vary == nil {
 		return
 	}
-	for _, name := range a.vary {
-		addVary(h, name)
+	for _, name := range a.Vary {
+		AddVary(h, name)
 	}
-	if a.private {
+	if a.Private {
 		keepPrivate(h)
 	}
 }
 
 // begun completes and sends the header before the first byte of the body, as net/http
 // does for a handler that never calls WriteHeader.
-func (a *responseWriter) begun() {
+func (a *headerWriter) begun() {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
 }
 
 // Write implements http.ResponseWriter.
-func (a *responseWriter) Write(b []byte) (int, error) {
+func (a *headerWriter) Write(b []byte) (int, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.Write(b)
 }
 
 // ReadFrom completes the header as Write does, and then uses the server's own
 // ReadFrom, which can use sendfile.
-func (a *responseWriter) ReadFrom(from io.Reader) (int64, error) {
+func (a *headerWriter) ReadFrom(from io.Reader) (int64, error) {
 	a.begun()
 	return a.ResponseWriterWrapper.ReadFrom(from)
 }
@@ -101,23 +82,23 @@ func (a *responseWriter) ReadFrom(from io.Reader) (int64, error) {
 // FlushError completes the header before a flush. http.ResponseController looks for
 // this method; without it a flush would reach the server's writer and send an
 // incomplete header.
-func (a *responseWriter) FlushError() error {
+func (a *headerWriter) FlushError() error {
 	a.begun()
 	return http.NewResponseController(a.ResponseWriter).Flush()
 }
 
-// allowOrigin permits a page of the origin to read the response and its
+// AllowOrigin permits a page of the origin to read the response and its
 // WWW-Authenticate header, which browsers otherwise hide (Fetch standard, CORS
 // protocol).
-func allowOrigin(header http.Header, origin string) {
+func AllowOrigin(header http.Header, origin string) {
 	header.Set("Access-Control-Allow-Origin", origin)
 	header.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
-	addVary(header, "Origin")
+	AddVary(header, "Origin")
 }
 
-// addVary adds a request header on which the response depends to Vary (RFC 9110
+// AddVary adds a request header on which the response depends to Vary (RFC 9110
 // §12.5.5), unless Vary has the name or a `*` already.
-func addVary(h http.Header, name string) {
+func AddVary(h http.Header, name string) {
 	for _, value := range h["Vary"] {
 		for field := range strings.SplitSeq(value, ",") {
 			if field = strings.Trim(field, " \t"); field == "*" || strings.EqualFold(field, name) {

@@ -1,4 +1,8 @@
-package caddymodule
+// Package writers has the response writers that a guard puts around that of the backend's
+// response: one that aborts the response when its grant is revoked, and one that adds
+// headers of which the backend cannot know. It decides nothing about a request: the guard
+// of caddymodule says for which grant, page and caches a response is.
+package writers
 
 import (
 	"bufio"
@@ -17,11 +21,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// A stream is a response that may take long: a WebSocket, server-sent events, gRPC, a
+// A Stream is a response that may take long: a WebSocket, server-sent events, gRPC, a
 // large file. It is aborted when its grant is revoked or no longer in the store. The
 // expiry of the access token does not abort it: the token was valid when the request
 // was made.
-type stream struct {
+type Stream struct {
 	caddyhttp.ResponseWriterWrapper
 	grant deviceauth.ID
 
@@ -30,17 +34,17 @@ type stream struct {
 	conn   net.Conn // after Hijack: the connection for the other protocol
 	ended  bool     // the handler has returned
 
-	of         *streams // the list that contains it
-	prev, next *stream
+	of         *Streams // the list that contains it
+	prev, next *Stream
 	begun      uint64 // the number of checks when it began
 }
 
-// streams are the responses in progress, in a doubly linked list. One goroutine
+// Streams are the responses in progress, in a doubly linked list. One goroutine
 // checks all of them periodically: a timer for each request would cost more than the
 // rest of the guard.
-type streams struct {
+type Streams struct {
 	mu     sync.Mutex
-	list   stream // head of the ring: its next is the oldest stream, its prev the latest
+	list   Stream // head of the ring: its next is the oldest stream, its prev the latest
 	checks uint64 // the number of checks
 }
 
@@ -48,10 +52,10 @@ type streams struct {
 // another gateway may be seen 0.8 s late (Redis); together this is one second.
 const streamCheckInterval = 200 * time.Millisecond
 
-// begin adds a stream to the list; its end method must be called when the handler has
+// Begin adds a stream to the list; its End method must be called when the handler has
 // returned.
-func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
-	s := &stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, grant: grant, of: l}
+func (l *Streams) Begin(w http.ResponseWriter, grant deviceauth.ID) *Stream {
+	s := &Stream{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, grant: grant, of: l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.list.next == nil {
@@ -62,9 +66,9 @@ func (l *streams) begin(w http.ResponseWriter, grant deviceauth.ID) *stream {
 	return s
 }
 
-// end removes the stream from the list. From then on the connection may carry another
+// End removes the stream from the list. From then on the connection may carry another
 // request, which must not be aborted.
-func (s *stream) end() {
+func (s *Stream) End() {
 	s.mu.Lock()
 	s.ended = true // the connection may carry another request
 	s.mu.Unlock()
@@ -76,7 +80,7 @@ func (s *stream) end() {
 // lasting returns the streams that began before the previous check. Most requests end
 // earlier, and are never looked up in the store. Streams are ordered by their
 // beginning, so the loop stops at the first recent one.
-func (l *streams) lasting() (all []*stream) {
+func (l *Streams) lasting() (all []*Stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.checks++
@@ -86,8 +90,8 @@ func (l *streams) lasting() (all []*stream) {
 	return all
 }
 
-// watch aborts streams whose grant is no longer active, until the context ends.
-func (l *issuerState) watch(ctx context.Context) {
+// Watch aborts streams whose grant is not active, until the context ends.
+func (l *Streams) Watch(ctx context.Context, isActive func(context.Context, deviceauth.ID) bool) {
 	tick := time.NewTicker(streamCheckInterval)
 	defer tick.Stop()
 	for {
@@ -96,31 +100,18 @@ func (l *issuerState) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, s := range l.streams.lasting() {
-			if !l.isActive(ctx, s.grant) {
+		for _, s := range l.lasting() {
+			if !isActive(ctx, s.grant) {
 				s.breakOff()
 			}
 		}
 	}
 }
 
-// isActive reports whether a grant is active. If that is unknown, because there is no
-// current server or its store is unavailable, the stream continues: an outage must
-// not disconnect all devices.
-func (l *issuerState) isActive(ctx context.Context, grant deviceauth.ID) bool {
-	server := l.current.Load()
-	if server == nil || !server.pooledStore.BeginUse() {
-		return true
-	}
-	defer server.pooledStore.EndUse()
-	alive, err := server.engine.IsActive(ctx, grant)
-	return alive || err != nil
-}
-
 // breakOff aborts a stream. A connection with another protocol is closed. Otherwise
 // deadlines in the past make every read and write fail, which ends the request on
 // both sides, even if one of them is blocked.
-func (s *stream) breakOff() {
+func (s *Stream) breakOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch past := time.Unix(1, 0); {
@@ -151,7 +142,7 @@ var errCutOff = errors.New("the device was cut off")
 
 // Write fails once the stream is aborted: reverse_proxy would otherwise set a new
 // deadline and continue.
-func (s *stream) Write(p []byte) (int, error) {
+func (s *Stream) Write(p []byte) (int, error) {
 	if s.broken.Load() {
 		return 0, errCutOff
 	}
@@ -159,7 +150,7 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 // ReadFrom is Write for io.Copy.
-func (s *stream) ReadFrom(from io.Reader) (int64, error) {
+func (s *Stream) ReadFrom(from io.Reader) (int64, error) {
 	if s.broken.Load() {
 		return 0, errCutOff
 	}
@@ -168,7 +159,7 @@ func (s *stream) ReadFrom(from io.Reader) (int64, error) {
 
 // FlushError fails once the stream is aborted. http.ResponseController looks for this
 // method.
-func (s *stream) FlushError() error {
+func (s *Stream) FlushError() error {
 	if s.broken.Load() {
 		return errCutOff
 	}
@@ -176,11 +167,11 @@ func (s *stream) FlushError() error {
 }
 
 // Flush implements http.Flusher.
-func (s *stream) Flush() { s.FlushError() }
+func (s *Stream) Flush() { s.FlushError() }
 
 // Hijack takes over the connection for another protocol, such as WebSocket, and
 // stores it for breakOff.
-func (s *stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (s *Stream) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, both, err := http.NewResponseController(s.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
