@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
@@ -43,14 +42,13 @@ func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 // isEnclosed reports whether the guard receives only requests for its block, on a
 // site whose metadata no other handler serves.
 func (g *Guard) isEnclosed() bool {
-	g.sites.once.Do(g.sites.inspect)
-	return g.sites.enclosed[g]
+	return g.sites.of(g).uncovered
 }
 
 // isInBlock reports whether the guard receives only some requests of the site.
 func (g *Guard) isInBlock() bool {
-	g.sites.once.Do(g.sites.inspect)
-	return g.sites.inBlock[g]
+	at := g.sites.of(g)
+	return at.Enclosed || at.Grouped
 }
 
 // describe answers a request for metadata of the guard's site, and reports whether it
@@ -92,37 +90,20 @@ func (g *Guard) challengedRequest(r *http.Request) *http.Request {
 // warnUndescribed warns of a guard whose tokens have no audience on its own site. A
 // client must not use metadata whose resource is not the URL that it requested (RFC
 // 9728 §3.3), so such a client would never find the server.
-func (at *siteContext) warnUndescribed(log *zap.Logger) {
-	if at.host == "" || strings.ContainsAny(at.host, "*{") {
+func (g *routedGuard) warnUndescribed(log *zap.Logger) {
+	if g.Host == "" || strings.ContainsAny(g.Host, "*{") {
 		return
 	}
-	_, audience := at.guard.tokens()
+	_, audience := g.guard.tokens()
 	for _, a := range audience {
-		if u, err := url.Parse(a); err == nil && slices.Contains(strings.Fields(at.host), u.Hostname()) {
+		if u, err := url.Parse(a); err == nil && slices.Contains(strings.Fields(g.Host), u.Hostname()) {
 			return
 		}
 	}
-	first := strings.Fields(at.host)[0]
+	first := strings.Fields(g.Host)[0]
 	log.Warn("clients do not find the server by the URL of a guarded site (RFC 9728), "+
 		"because tokens are for no URL of it: add one to the audiences, such as: audience https://"+first,
 		zap.Strings("audiences", audience))
-}
-
-// A routedGuard is a guard with the routes that lead to it.
-type routedGuard struct {
-	guard    *Guard
-	server   *caddyhttp.Server
-	routes   []caddyhttp.Route // around the guard, the outermost first
-	stripped string            // removed by handle_path from the paths that reach the guard
-}
-
-// record stores a handler that is a guard, for the metadata of its site.
-func (s *sites) record(server *caddyhttp.Server, at siteContext, h caddyhttp.MiddlewareHandler) {
-	if g, ok := h.(*Guard); ok {
-		s.routedGuards = append(s.routedGuards, routedGuard{
-			guard: g, server: server, routes: at.routes, stripped: at.stripped,
-		})
-	}
 }
 
 // resource returns the metadata of a path of the requested site: which authorization
@@ -133,8 +114,8 @@ func (s *sites) resource(r *http.Request, path string) (about guard.Resource) {
 	s.once.Do(s.inspect)
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	var scopes, all []string
-	for _, p := range s.routedGuards {
-		if p.server != server || !p.isOnSite(r) {
+	for _, p := range s.guards {
+		if p.server != server || !p.IsOnSite(r) {
 			continue
 		}
 		issuer, audience := p.guard.tokens()
@@ -181,27 +162,10 @@ func (g *Guard) issuer() string {
 	return g.app.Issuer
 }
 
-// isOnSite reports whether the guard is on the site of a request, that is, whether
-// the host matchers of all its routes match. It ignores other matchers.
-func (p routedGuard) isOnSite(r *http.Request) bool {
-	for _, route := range p.routes {
-		if !matcher.CoversHost(route.MatcherSets, r) {
-			return false
-		}
-	}
-	return true
-}
-
 // covers reports whether the guard guards a path, or something below it. It ignores
 // methods, headers and the like: the metadata are those of a resource, not of a
 // request.
-func (p routedGuard) covers(r *http.Request, path string) bool {
-	for _, route := range p.routes {
-		if !matcher.CoversPath(route.MatcherSets, r, path) {
-			return false
-		}
-	}
-	within, ok := strings.CutPrefix(path, p.stripped)
-	// Above the removed prefix, the routes have matched something below it.
-	return !ok || p.guard.matcher.CoversPath(r, within)
+func (g *routedGuard) covers(r *http.Request, path string) bool {
+	seen, below, ok := g.Path(r, path)
+	return ok && (below || g.guard.matcher.CoversPath(r, seen))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/routes"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 )
 
@@ -21,26 +22,10 @@ func (s *sites) explain(g *Guard, w http.ResponseWriter, r *http.Request, err er
 	}
 	// Both kinds of error routes count: those of the block that contains the guard,
 	// and those of the server (handle_errors).
-	s.once.Do(s.inspect)
-	if s.ownErrors[g] || server.Errors != nil && anyRoute(server.Errors.Routes, server.Errors.WithError(r, err)) {
+	if s.of(g).OwnErrors ||
+		server.Errors != nil && routes.Reaches(server.Errors.Routes, server.Errors.WithError(r, err)) {
 		return false
 	}
 	guard.Explain(w, r, handlerErr.StatusCode, err)
 	return true
-}
-
-// anyRoute reports whether a request reaches a handler of the routes. A matcher that
-// fails counts as matching, since Caddy would then run an error route, too.
-func anyRoute(routes caddyhttp.RouteList, r *http.Request) bool {
-	for _, route := range routes {
-		if matched, err := route.MatcherSets.AnyMatchWithError(r); !matched && err == nil {
-			continue
-		}
-		for _, h := range route.Handlers {
-			if sub, ok := h.(*caddyhttp.Subroute); !ok || anyRoute(sub.Routes, r) {
-				return true
-			}
-		}
-	}
-	return false
 }

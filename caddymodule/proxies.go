@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/routes"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
@@ -21,7 +23,7 @@ func (a *App) warnOfProxies() {
 		return
 	}
 	for name, server := range app.(*caddyhttp.App).Servers {
-		if believesFirstAddress(server) && servesEndpoints(server) {
+		if believesFirstAddress(server) && len(endpointHosts(server)) > 0 {
 			a.log.Warn("whoever is behind a proxy that appends to X-Forwarded-For chooses their address: "+
 				"add trusted_proxies_strict beside trusted_proxies, unless the proxy replaces that header",
 				zap.String("server", name), zap.Strings("rests_on_the_address", a.restsOnAddress()))
@@ -43,14 +45,15 @@ func believesFirstAddress(server *caddyhttp.Server) bool {
 	})
 }
 
-// servesEndpoints reports whether a site of the server has the directive
-// device_login.
-func servesEndpoints(server *caddyhttp.Server) (found bool) {
-	walk(server.Routes, siteContext{}, func(_ siteContext, h caddyhttp.MiddlewareHandler) {
-		_, ours := h.(*Endpoints)
-		found = found || ours
+// endpointHosts returns the hosts of the sites of a server with the directive
+// device_login, with * for a site without a host.
+func endpointHosts(server *caddyhttp.Server) (hosts []string) {
+	routes.Walk(server.Routes, func(at routes.Place, h caddyhttp.MiddlewareHandler) {
+		if _, ours := h.(*Endpoints); ours {
+			hosts = append(hosts, strings.Fields(cmp.Or(at.Host, "*"))...)
+		}
 	})
-	return found
+	return hosts
 }
 
 // restsOnAddress returns the options whose protection depends on the client's

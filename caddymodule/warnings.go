@@ -41,17 +41,12 @@ func (a *App) warnOfUnservedIssuer() {
 	if err != nil {
 		return
 	}
-	// Each host with the directive, or * for a site without a host.
 	var sites []string
 	for _, server := range app.(*caddyhttp.App).Servers {
 		if len(server.NamedRoutes) > 0 {
 			return // a route that invokes them may serve it
 		}
-		walk(server.Routes, siteContext{}, func(at siteContext, h caddyhttp.MiddlewareHandler) {
-			if _, ours := h.(*Endpoints); ours {
-				sites = append(sites, strings.Fields(cmp.Or(at.host, "*"))...)
-			}
-		})
+		sites = append(sites, endpointHosts(server)...)
 	}
 	switch {
 	case len(sites) == 0:
