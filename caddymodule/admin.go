@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/operator"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
@@ -34,64 +35,37 @@ func (a *Admin) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Routes implements caddy.AdminRouter. Each route that responds with JSON is a
-// function of the server and the request; the backup and the health check write their
-// own responses.
+// Routes implements caddy.AdminRouter. The backup and the health check write their own
+// responses.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	route := func(method, path string, do func(*server, *http.Request) (any, error)) caddy.AdminRoute {
-		return caddy.AdminRoute{Pattern: method + " " + adminapi.Path + path, Handler: a.handler(do)}
+	const get, path = http.MethodGet + " ", adminapi.Path
+	all := []caddy.AdminRoute{
+		{Pattern: get + path + "clients", Handler: a.handler(a.listClients)},
+		{Pattern: get + path + "backup", Handler: a.withServer(backup)},
+		{Pattern: path + "health", Handler: caddy.AdminHandlerFunc(a.health)},
 	}
-	return []caddy.AdminRoute{
-		route(http.MethodGet, "grants", listGrants),
-		route(http.MethodGet, "grants/{id}", showGrant),
-		route(http.MethodDelete, "grants/{id}", endGrant),
-		route(http.MethodDelete, "sessions", endSessions),
-		route(http.MethodGet, "clients", a.listClients),
-		route(http.MethodPost, "clients/approve", approveClient),
-		route(http.MethodDelete, "clients", removeClient),
-		route(http.MethodGet, "paused", showPause),
-		route(http.MethodPost, "pause", pause),
-		route(http.MethodPost, "resume", resume),
-		route(http.MethodGet, "keys", listKeys),
-		route(http.MethodPost, "keys/rotate", rotateKeys),
-		{Pattern: http.MethodGet + " " + adminapi.Path + "backup", Handler: a.withServer(backup)},
-		{Pattern: adminapi.Path + "health", Handler: caddy.AdminHandlerFunc(a.health)},
+	for _, route := range operator.Routes() {
+		all = append(all, caddy.AdminRoute{
+			Pattern: route.Method + " " + path + route.Path,
+			Handler: a.handler(func(s *server, r *http.Request) (any, error) {
+				return route.Do(operator.Server{Engine: s.engine, Keys: s.keys}, r)
+			}),
+		})
 	}
+	return all
 }
 
 // handler wraps a function whose result is sent as JSON. Errors of the function are
-// mapped to a status by apiError.
+// mapped to a status by operator.Error.
 func (a *Admin) handler(do func(*server, *http.Request) (any, error)) caddy.AdminHandlerFunc {
 	return a.withServer(func(s *server, w http.ResponseWriter, r *http.Request) error {
 		result, err := do(s, r)
 		if err != nil {
-			return apiError(err)
+			return operator.Error(err)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		return json.NewEncoder(w).Encode(result)
 	})
-}
-
-// apiError maps an error to a status of the admin endpoint. A refusal by the protocol
-// is the client's mistake (400), and its description is safe to send; an unknown
-// grant is 404; any other error means that the store is unavailable (503).
-func apiError(err error) error {
-	var apiErr caddy.APIError
-	refusal := deviceauth.AsError(err)
-	switch {
-	case errors.As(err, &apiErr):
-		return apiErr
-	case refusal != nil && refusal.Code == "not_found":
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New(refusal.Description)}
-	case refusal != nil:
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New(refusal.Description)}
-	case errors.Is(err, deviceauth.ErrNotFound):
-		return caddy.APIError{
-			HTTPStatus: http.StatusNotFound,
-			Err:        errors.New("there is no such grant, or it has been forgotten since"),
-		}
-	}
-	return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 }
 
 // errNoDeviceLogin is the response if the configuration has no app device_login, so
@@ -109,7 +83,7 @@ func (a *Admin) withServer(do func(*server, http.ResponseWriter, *http.Request) 
 		if a.app == nil {
 			return errNoDeviceLogin
 		}
-		if err := reqbody.Buffer(w, r, maxPauseRequest, caddy.Exiting); err != nil { // before the store is acquired
+		if err := reqbody.Buffer(w, r, operator.MaxBody, caddy.Exiting); err != nil { // before the store is acquired
 			return caddy.APIError{HTTPStatus: http.StatusRequestTimeout, Err: err}
 		}
 		s, release, err := a.app.acquire(r)
@@ -147,17 +121,39 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// listKeys lists the signing keys and their states, without their private parts.
-func listKeys(s *server, _ *http.Request) (any, error) { return s.keys.Keys(), nil }
+// A clientView is a client without its secret, configured or introduced by itself.
+type clientView struct {
+	Client
+	Public     bool                   `json:"public"`
+	Introduced *adminapi.Introduction `json:"introduced,omitempty"` // nil: it is in the configuration
+}
 
-// rotateKeys creates a new signing key ahead of schedule, and lists the keys
-// afterwards. The new key signs once it has been published long enough for all
-// clients to have fetched it.
-func rotateKeys(s *server, r *http.Request) (any, error) {
-	if err := s.keys.Rotate(r.Context()); err != nil {
+// listClients lists the configured clients, and those that introduced themselves. The
+// range variable is a copy, so clearing the secret does not change the configuration.
+func (a *Admin) listClients(s *server, r *http.Request) (any, error) {
+	list := make([]clientView, len(a.app.Clients))
+	for i, c := range a.app.Clients {
+		public := c.Secret == nil
+		c.Secret, c.Name = nil, cmp.Or(c.Name, c.ID)
+		list[i] = clientView{Client: c, Public: public}
+	}
+	introduced, err := s.engine.IntroducedClients(r.Context())
+	if err != nil {
 		return nil, err
 	}
-	return s.keys.Keys(), nil
+	for _, c := range introduced {
+		list = append(list, clientView{
+			Client: Client{
+				ID: c.ID, Name: c.Name, Maker: c.Vendor, Scopes: c.Scope.List(),
+				Redirects: c.Redirects, Origins: c.Origins,
+			},
+			Public: c.Public,
+			Introduced: &adminapi.Introduction{
+				Host: c.Host, Since: c.Since, Used: c.Used, Approved: c.Approved,
+			},
+		})
+	}
+	return list, nil
 }
 
 var (
