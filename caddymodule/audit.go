@@ -51,14 +51,14 @@ func (a *App) write(entry *zapcore.CheckedEntry, name string, members eventMembe
 	if entry != nil {
 		fields := make([]zap.Field, len(members))
 		for i, m := range members {
-			fields[i] = m.field()
+			fields[i] = zap.Any(m.name, m.value)
 		}
 		entry.Write(fields...)
 	}
 	if a.dispatcher.subscribed(name) {
 		data := make(map[string]any, len(members))
 		for _, m := range members {
-			data[m.name] = m.value()
+			data[m.name] = m.value
 		}
 		a.dispatcher.dispatch(name, data)
 	}
@@ -103,42 +103,17 @@ func (a *App) logOmittedEvents(kind eventKind, n int) {
 	var members eventMembers
 	members.add("reason", kind.reason)
 	members.add("subject", kind.subject)
-	members = append(members, eventMember{name: "more", number: n})
+	members = append(members, eventMember{name: "more", value: n})
 	if kind.name == "" {
 		kind.name = deviceauth.EventBarred // of people beyond those that are counted separately
 	}
 	a.write(a.auditEntry(kind.name), kind.name, members)
 }
 
-// An eventMember is a member of an event, in the log and in the events app. Its value
-// is a text, a list of names, or a number.
+// An eventMember is a member of an event, in the log and in the events app.
 type eventMember struct {
-	name   string
-	text   string
-	names  []string // nil: the value is not a list
-	number int      // 0: the value is not a number
-}
-
-// value returns the member's value for the events app.
-func (m eventMember) value() any {
-	switch {
-	case m.names != nil:
-		return m.names
-	case m.number != 0:
-		return m.number
-	}
-	return m.text
-}
-
-// field returns the member as a field of a log entry.
-func (m eventMember) field() zap.Field {
-	switch {
-	case m.names != nil:
-		return zap.Strings(m.name, m.names)
-	case m.number != 0:
-		return zap.Int(m.name, m.number)
-	}
-	return zap.String(m.name, m.text)
+	name  string
+	value any // a text, a list of names, or a number
 }
 
 // eventMembers are the members of an event, in log order. Members without a value are
@@ -148,7 +123,7 @@ type eventMembers []eventMember
 // add adds a member, unless its text is empty.
 func (all *eventMembers) add(name, text string) {
 	if text != "" {
-		*all = append(*all, eventMember{name: name, text: text})
+		*all = append(*all, eventMember{name: name, value: text})
 	}
 }
 
@@ -178,7 +153,7 @@ func membersOf(e deviceauth.Event) eventMembers {
 	all.add("reason", e.Reason)
 	all.add("rule", e.Rule)
 	if e.Name == deviceauth.EventBarred && e.Person != nil {
-		all = append(all, eventMember{name: "claims", names: claimNames(e.Person.Claims)})
+		all = append(all, eventMember{name: "claims", value: claimNames(e.Person.Claims)})
 	}
 	all.add("by", e.By)
 	if e.Person != nil {
