@@ -28,6 +28,7 @@ var layers = []struct {
 	{"internal/sweep", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/limit", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/sampling", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/probe", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/reqbody", nil, []string{"github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/text", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/discovery", nil, []string{"github.com/", "go.uber.org/", "golang.org/"}},
@@ -78,9 +79,9 @@ var layers = []struct {
 }
 
 // below are packages that know of none of ours, so that all may know them.
-var below = []string{"internal/clientdocument", "internal/discovery", "internal/generations", "internal/httpclient",
-	"internal/limit", "internal/reqbody", "internal/response", "internal/sampling", "internal/seal", "internal/sweep",
-	"internal/text"}
+var below = []string{"internal/clientdocument", "internal/discovery", "internal/generations",
+	"internal/httpclient", "internal/limit", "internal/probe", "internal/reqbody", "internal/response",
+	"internal/sampling", "internal/seal", "internal/sweep", "internal/text"}
 
 func TestArrowsPointDown(t *testing.T) {
 	for _, layer := range layers {

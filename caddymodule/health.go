@@ -6,8 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -15,17 +13,13 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
+	"github.com/deviceauth/caddy-deviceauth/internal/probe"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
 
 // The health check, for load balancers, containers and monitoring. It is on the admin
 // endpoint, and optionally on the issuer's site, where anyone may call it any number
 // of times, so the store must not be accessed each time.
-
-const (
-	healthWait  = time.Second            // time limit for the store
-	healthReuse = 250 * time.Millisecond // how long a result of the store is reused
-)
 
 // Reasons why the device login does not work. They are public, so the store's own
 // errors, which may contain hosts and users, are only logged.
@@ -36,78 +30,9 @@ var (
 	errStopping    = errors.New("the store is being closed")
 )
 
-// A health shares one check of the store among simultaneous callers.
-type health struct {
-	probe func(context.Context) error // may hang even after its context has ended
-
-	mu   sync.Mutex
-	last *healthCheck // in progress, or the latest that has ended
-}
-
-// A healthCheck is one check of the store. Once done is closed, ended and err are its
-// result and do not change.
-type healthCheck struct {
-	began time.Time
-	done  chan struct{}
-	ended time.Time
-	err   error
-}
-
-// check returns the error of the store's check, after healthWait at the latest. If a
-// check hangs, only the first callers wait: later ones get errStoreSilent
-// immediately, and no second check begins before the first has ended.
-func (h *health) check(ctx context.Context) error {
-	// The wait counts from the start of the check, so that callers who join late
-	// wait no longer than the first.
-	l := h.join()
-	timeout := time.NewTimer(time.Until(l.began.Add(healthWait)))
-	defer timeout.Stop()
-	select {
-	case <-l.done:
-		return l.err
-	case <-ctx.Done():
-	case <-timeout.C:
-		select {
-		case <-l.done: // it ended at the same moment
-			return l.err
-		default:
-		}
-	}
-	return errStoreSilent
-}
-
-// join returns the check to wait for: the one in progress, a recent one, or a new
-// one.
-func (h *health) join() *healthCheck {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if l := h.last; l != nil {
-		// A check in progress is joined, however long it takes; one that has ended is
-		// reused for healthReuse.
-		select {
-		case <-l.done:
-			if time.Since(l.ended) < healthReuse {
-				return l
-			}
-		default:
-			return l
-		}
-	}
-	l := &healthCheck{began: time.Now(), done: make(chan struct{})}
-	h.last = l
-	go func() { // independent of the caller's context, because others wait for the same result
-		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
-		defer cancel()
-		l.err = h.probe(ctx)
-		l.ended = time.Now()
-		close(l.done)
-	}()
-	return l
-}
-
 // newHealth returns the health of a server. It logs the errors of the store.
-func (a *App) newHealth(s *server) *health {
-	return &health{probe: func(ctx context.Context) error {
+func (a *App) newHealth(s *server) *probe.Probe {
+	return &probe.Probe{Silent: errStoreSilent, Run: func(ctx context.Context) error {
 		// A store that is being closed is not checked: during a stop that is not a
 		// fault.
 		if !s.pooledStore.BeginUse() {
@@ -145,12 +70,12 @@ func isSilence(err error) bool {
 // checkHealth returns nil if the device login works, or else the reason why not.
 func (a *App) checkHealth(ctx context.Context) error {
 	// One deadline covers the wait for Start and the store's check.
-	ctx, cancel := context.WithTimeout(ctx, healthWait)
+	ctx, cancel := context.WithTimeout(ctx, probe.Wait)
 	defer cancel()
 	s := a.currentServer(ctx)
 	switch {
 	case s != nil:
-		return s.health.check(ctx)
+		return s.health.Check(ctx)
 	case a.isLate.Load():
 		return errStoreAway
 	}
@@ -177,7 +102,7 @@ func (a *App) checkHealthPath() error {
 }
 
 // serveHealth responds with 200 or 503, and a JSON object with the reason. It
-// accesses the store at most once in healthReuse, regardless of the number of
+// accesses the store at most once in probe.Reuse, regardless of the number of
 // requests.
 func (a *App) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	reqbody.Discard(w, r, caddy.Exiting)

@@ -17,6 +17,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/internal/probe"
 )
 
 // A server is built by begin: the engine and everything that needs an open store.
@@ -27,7 +28,7 @@ type server struct {
 	pooledStore  *pooledStore
 	guards       map[*Guard]*guard.Guard
 	grantCounter *grantCounter
-	health       *health
+	health       *probe.Probe
 
 	previous *server     // of the previous configuration; serves again if this one is discarded
 	stopped  atomic.Bool // its configuration has been stopped

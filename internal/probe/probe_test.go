@@ -1,4 +1,4 @@
-package caddymodule
+package probe
 
 import (
 	"context"
@@ -10,32 +10,34 @@ import (
 	"time"
 )
 
+var silent = errors.New("no answer")
+
 // Many probes at once cost one check of the store, and a probe a moment later
 // costs none.
 func TestManyProbesCostOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var probes atomic.Int32
 		away := errors.New("away")
-		h := &health{probe: func(context.Context) error {
+		h := &Probe{Silent: silent, Run: func(context.Context) error {
 			probes.Add(1)
-			time.Sleep(healthWait / 2)
+			time.Sleep(Wait / 2)
 			return away
 		}}
 		var asking sync.WaitGroup
 		for range 1000 {
 			asking.Go(func() {
-				if err := h.check(t.Context()); !errors.Is(err, away) {
+				if err := h.Check(t.Context()); !errors.Is(err, away) {
 					t.Error(err)
 				}
 			})
 		}
 		asking.Wait()
-		if err := h.check(t.Context()); !errors.Is(err, away) || probes.Load() != 1 {
+		if err := h.Check(t.Context()); !errors.Is(err, away) || probes.Load() != 1 {
 			t.Errorf("%v after %d probes", err, probes.Load())
 		}
-		time.Sleep(healthReuse)
-		if h.check(t.Context()); probes.Load() != 2 {
-			t.Errorf("%d probes after healthReuse", probes.Load())
+		time.Sleep(Reuse)
+		if h.Check(t.Context()); probes.Load() != 2 {
+			t.Errorf("%d probes after Reuse", probes.Load())
 		}
 	})
 }
@@ -46,16 +48,16 @@ func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var probes atomic.Int32
 		hangs := make(chan struct{})
-		h := &health{probe: func(context.Context) error { probes.Add(1); <-hangs; return nil }}
-		for i, want := range []time.Duration{healthWait, 0, 0} {
+		h := &Probe{Silent: silent, Run: func(context.Context) error { probes.Add(1); <-hangs; return nil }}
+		for i, want := range []time.Duration{Wait, 0, 0} {
 			began := time.Now()
-			if err := h.check(t.Context()); !errors.Is(err, errStoreSilent) || time.Since(began) != want {
+			if err := h.Check(t.Context()); !errors.Is(err, silent) || time.Since(began) != want {
 				t.Errorf("probe %d: %v after %v", i, err, time.Since(began))
 			}
 		}
 		close(hangs)
 		synctest.Wait()
-		if err := h.check(t.Context()); err != nil || probes.Load() != 1 {
+		if err := h.Check(t.Context()); err != nil || probes.Load() != 1 {
 			t.Errorf("%v after %d probes", err, probes.Load())
 		}
 	})
