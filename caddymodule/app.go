@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/dispatch"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
@@ -114,8 +115,8 @@ type App struct {
 	stopWaiting    func()                  // ends the retries for a late store; nil: there are none
 	isLate         *atomic.Bool            // the store was unavailable at the start, and is retried
 
-	emitter         emitter
-	dispatcher      *dispatcher // set by Start
+	emitter         dispatch.Emitter
+	dispatcher      *dispatch.Dispatcher // set by Start
 	sampler         *sampling.Sampler[eventKind]
 	warned          *sync.Once                // runs warn once
 	faults          *sampling.Sampler[string] // of outages, by message; from Provision to Cleanup
@@ -171,9 +172,9 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	app := events.(*caddyevents.App)
-	a.emitter = emitter{
-		subscribed: app.ShouldEmit,
-		emit:       func(name string, data map[string]any) { app.Emit(ctx, name, data) },
+	a.emitter = dispatch.Emitter{
+		Subscribed: app.ShouldEmit,
+		Emit:       func(name string, data map[string]any) { app.Emit(ctx, name, data) },
 	}
 	if a.issuerState, err = acquireIssuerState(a.Issuer); err == nil {
 		a.warned = new(sync.Once)
@@ -227,7 +228,7 @@ func (a *App) begin(ctx context.Context) error {
 				zap.String("upstream", u.ID()), zap.String("redirect_uri", g.Handler().Pages.RedirectURI(u.ID())))
 		}
 	}
-	a.dispatcher, a.sampler = newDispatcher(a.emitter, a.log), sampling.New(a.logOmittedEvents)
+	a.dispatcher, a.sampler = dispatch.New(a.emitter, a.log), sampling.New(a.logOmittedEvents)
 	server := &server{
 		engine: g.Engine, handler: g.Handler(), keys: keys, pooledStore: a.pooledStore,
 		guards: a.tokenGuards(g.Engine), grantCounter: newGrantCounter(),
@@ -250,7 +251,7 @@ func (a *App) Stop() error {
 		server.engine.Close()
 		a.stopMaintaining()
 		a.sampler.Close()
-		a.dispatcher.end()
+		a.dispatcher.End()
 	}
 	return nil
 }

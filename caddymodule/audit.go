@@ -22,7 +22,7 @@ func (a *App) audit(e deviceauth.Event) {
 	}
 	// Members are collected only if a log with the level or an event handler needs
 	// them.
-	if entry := a.auditEntry(e.Name); entry != nil || a.dispatcher.subscribed(e.Name) {
+	if entry := a.auditEntry(e.Name); entry != nil || a.dispatcher.Subscribed(e.Name) {
 		a.write(entry, e.Name, membersOf(e))
 	}
 	if e.Name == deviceauth.EventRedeemed {
@@ -55,12 +55,12 @@ func (a *App) write(entry *zapcore.CheckedEntry, name string, members eventMembe
 		}
 		entry.Write(fields...)
 	}
-	if a.dispatcher.subscribed(name) {
+	if a.dispatcher.Subscribed(name) {
 		data := make(map[string]any, len(members))
 		for _, m := range members {
 			data[m.name] = m.value
 		}
-		a.dispatcher.dispatch(name, data)
+		a.dispatcher.Dispatch(name, data)
 	}
 }
 

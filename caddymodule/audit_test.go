@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/dispatch"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
 )
@@ -33,7 +34,7 @@ func newAuditing() *auditing {
 		defer a.mu.Unlock()
 		a.emitted = append(a.emitted, data)
 	}
-	a.dispatcher = newDispatcher(emitter{subscribed: subscribed, emit: emit}, log)
+	a.dispatcher = dispatch.New(dispatch.Emitter{Subscribed: subscribed, Emit: emit}, log)
 	a.sampler = sampling.New(a.logOmittedEvents)
 	return a
 }
@@ -82,7 +83,7 @@ func TestUnlimitedEventsAreSampled(t *testing.T) {
 				}
 				time.Sleep(61 * time.Second)
 				a.sampler.Close()
-				a.dispatcher.end()
+				a.dispatcher.End()
 				all := a.lines.All()
 				last := all[len(all)-1].ContextMap()
 				of := event.Reason == "" || last["reason"] == event.Reason
@@ -99,27 +100,6 @@ func TestUnlimitedEventsAreSampled(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestLostEventsAreLoggedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		log, lines := observed()
-		slow := make(chan struct{})
-		subscribed := func(string) bool { return true }
-		h := newDispatcher(emitter{subscribed: subscribed, emit: func(string, map[string]any) { <-slow }}, log)
-		const lost = 500
-		for range dispatcherQueue + lost {
-			h.dispatch(deviceauth.EventAuthorized, nil)
-			synctest.Wait()
-		}
-		close(slow)
-		h.end()
-		all := lines.All()
-		last := all[len(all)-1].ContextMap()
-		if len(all) != 11 || last["more"] != int64(lost-1-10) { // one event is with the handler
-			t.Errorf("%d lines, the last is %v", len(all), last)
-		}
-	})
 }
 
 // A flood of one kind hides no event of another kind, and events that change a
@@ -144,6 +124,6 @@ func TestFloodHidesNoOtherEvent(t *testing.T) {
 			t.Errorf("%d lines of the floods, %d of the rest", before, got)
 		}
 		a.sampler.Close()
-		a.dispatcher.end()
+		a.dispatcher.End()
 	})
 }
