@@ -10,7 +10,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/caddymodule/writers"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
@@ -54,23 +53,6 @@ func (a *App) tokenGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
 		all[g] = guard.New(g.config(), engine)
 	}
 	return all
-}
-
-// warnOfOpenGuards warns of guards without an audience if the server has several
-// audiences: such a guard accepts a token for one API at another, which audiences
-// (RFC 8707 §2.2) should prevent.
-func (a *App) warnOfOpenGuards(audiences []string) {
-	open := 0
-	for _, g := range a.guards {
-		if len(g.Audience) == 0 {
-			open++
-		}
-	}
-	if open > 0 && len(audiences) > 1 {
-		a.log.Warn("a guard without audience accepts tokens for all audiences of the server: "+
-			"name in its block those that it is for",
-			zap.Int("guards", open), zap.Strings("audiences", audiences))
-	}
 }
 
 // guard returns the token guard of a guard. A guard of a discarded configuration is
@@ -150,10 +132,23 @@ const startWait = 10 * time.Second
 // errStarting is the error while there is no current server.
 var errStarting = errors.New("the device login is not ready")
 
-// currentServer returns the current server, or nil if there is none. If this
-// configuration did not start, it is the previous one.
+// currentServer returns the current server, or nil if there is none. It waits for Start,
+// at most for startWait: Caddy's http app may accept requests before all apps of the
+// configuration have started. If this configuration did not start, it is the previous
+// one.
 func (a *App) currentServer(ctx context.Context) *server {
-	if s := a.awaitStart(ctx); s != nil {
+	select {
+	case <-a.ready:
+	default:
+		timeout := time.NewTimer(startWait)
+		defer timeout.Stop()
+		select {
+		case <-a.ready:
+		case <-ctx.Done():
+		case <-timeout.C:
+		}
+	}
+	if s := a.server.Load(); s != nil {
 		return s
 	}
 	return a.issuerState.current.Load()
@@ -179,26 +174,6 @@ func (a *App) acquire(r *http.Request) (*server, func(), error) {
 		return nil, nil, errStarting
 	}
 	return s, s.pooledStore.EndUse, nil
-}
-
-// awaitStart waits for Start, and returns nil if Start failed or takes longer than
-// startWait. Caddy's http app may accept requests before all apps of the
-// configuration have started.
-func (a *App) awaitStart(ctx context.Context) *server {
-	select {
-	case <-a.ready:
-		return a.server.Load()
-	default:
-	}
-	timeout := time.NewTimer(startWait)
-	defer timeout.Stop()
-	select {
-	case <-a.ready:
-		return a.server.Load()
-	case <-ctx.Done():
-	case <-timeout.C:
-	}
-	return nil
 }
 
 // unavailable returns the error for a request that cannot be answered because of a

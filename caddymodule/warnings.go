@@ -146,3 +146,20 @@ func (a *App) warnOfKeys() {
 			zap.String("file", u.file), zap.String("client", u.client), zap.String("scope", u.scope))
 	}
 }
+
+// warnOfOpenGuards warns of guards without an audience if the server has several
+// audiences: such a guard accepts a token for one API at another, which audiences
+// (RFC 8707 §2.2) should prevent.
+func (a *App) warnOfOpenGuards(audiences []string) {
+	open := 0
+	for _, g := range a.guards {
+		if len(g.Audience) == 0 {
+			open++
+		}
+	}
+	if open > 0 && len(audiences) > 1 {
+		a.log.Warn("a guard without audience accepts tokens for all audiences of the server: "+
+			"name in its block those that it is for",
+			zap.Int("guards", open), zap.Strings("audiences", audiences))
+	}
+}
