@@ -17,6 +17,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/caddymodule/dispatch"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/gateway"
+	"github.com/deviceauth/caddy-deviceauth/deviceauth/guard"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/oauthapi"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/pages"
 	"github.com/deviceauth/caddy-deviceauth/internal/sampling"
@@ -231,7 +232,10 @@ func (a *App) begin(ctx context.Context) error {
 	a.dispatcher, a.sampler = dispatch.New(a.emitter, a.log), sampling.New(a.logOmittedEvents)
 	server := &server{
 		engine: g.Engine, handler: g.Handler(), keys: keys, pooledStore: a.pooledStore,
-		guards: a.tokenGuards(g.Engine), grantCounter: newGrantCounter(),
+		guards: map[*Guard]*guard.Guard{}, grantCounter: newGrantCounter(),
+	}
+	for _, g := range a.guards {
+		server.guards[g] = guard.New(g.config(), server.engine)
 	}
 	server.health = a.newHealth(server)
 	a.server.Store(server)
@@ -271,7 +275,8 @@ func (a *App) Cleanup() (err error) {
 		err, a.pooledStore = a.pooledStore.release(), nil
 	}
 	if a.issuerState != nil {
-		err = errors.Join(err, releaseIssuerState(a.Issuer)) // requests in progress may still use it
+		_, failed := issuerStates.Delete(a.Issuer) // requests in progress may still use it
+		err = errors.Join(err, failed)
 	}
 	return err
 }

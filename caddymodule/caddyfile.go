@@ -90,11 +90,9 @@ func (a *App) block() *block.Block {
 // users. It omits the blocks that have their own checks, and uses a placeholder for
 // an issuer that is still to come.
 func (a *App) checkSoFar() error {
-	part := App{
-		Issuer: cmp.Or(a.Issuer, "https://localhost"), Audience: a.Audience, UserCode: a.UserCode,
-		Lifetime: a.Lifetime, Pending: a.Pending, Wait: a.Wait, Interval: a.Interval,
-		Network: a.Network, Networks: a.Networks, NAT64: a.NAT64,
-	}
+	part := *a
+	part.Issuer = cmp.Or(a.Issuer, "https://localhost")
+	part.Upstreams, part.Clients, part.Registration, part.Scopes = nil, nil, nil, nil
 	c, err := part.config()
 	if err != nil {
 		return err

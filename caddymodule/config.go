@@ -118,11 +118,10 @@ type Pending struct {
 // resolve replaces placeholders in secrets and client ids, with which they come from
 // the environment or a file. The fields of the JSON configuration keep the
 // placeholders, so that /config of the admin endpoint shows no secrets.
-func (a *App) resolve() error {
+func (a *App) resolve() (err error) {
 	repl := caddy.NewReplacer()
 	for i := range a.Upstreams {
 		u := &a.Upstreams[i]
-		var err error
 		if u.clientID, err = repl.ReplaceOrErr(u.ClientID, true, true); err != nil {
 			return fmt.Errorf("upstream %s: client_id: %w", u.ID, err)
 		}
@@ -135,13 +134,11 @@ func (a *App) resolve() error {
 	}
 	for i := range a.Clients {
 		c := &a.Clients[i]
-		var err error
 		if c.secret, err = secret(repl, c.Secret); err != nil {
 			return fmt.Errorf("client %s: secret: %w", c.ID, err)
 		}
 	}
 	if a.Registration != nil {
-		var err error
 		if a.Registration.token, err = secret(repl, a.Registration.Token); err != nil {
 			return fmt.Errorf("registration: token: %w", err)
 		}

@@ -117,10 +117,7 @@ func findApp(ctx caddy.Context) (*App, error) {
 // The engine maps IPv6 addresses of a NAT64 to IPv4.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
-	}
+	addr, _ := netip.ParseAddr(text) // the zero Addr if there is none
 	return addr
 }
 

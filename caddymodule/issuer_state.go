@@ -46,15 +46,6 @@ func (s *server) retire(l *issuerState) {
 	s.previous = nil // otherwise all servers since the start would stay in memory
 }
 
-// tokenGuards returns the token guard of each guard of the configuration.
-func (a *App) tokenGuards(engine *deviceauth.Engine) map[*Guard]*guard.Guard {
-	all := map[*Guard]*guard.Guard{}
-	for _, g := range a.guards {
-		all[g] = guard.New(g.config(), engine)
-	}
-	return all
-}
-
 // guard returns the token guard of a guard. A guard of a discarded configuration is
 // served by the previous server, which has no token guard for it and creates one for
 // the request.
@@ -97,13 +88,6 @@ func acquireIssuerState(issuer string) (*issuerState, error) {
 		return nil, err
 	}
 	return value.(*issuerState), nil
-}
-
-// releaseIssuerState undoes one acquireIssuerState. The last release stops the
-// goroutine.
-func releaseIssuerState(issuer string) error {
-	_, err := issuerStates.Delete(issuer)
-	return err
 }
 
 // Destruct implements caddy.Destructor.

@@ -57,23 +57,20 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		}
 		s.options.URLs = append(s.options.URLs, url)
 	}
-	var password, sentinelPassword string
 	for _, one := range []struct {
 		word, text string
 		to         *string
 	}{
 		{"username", s.Username, &s.options.Username},
-		{"password", s.Password, &password},
+		{"password", s.Password, (*string)(&s.options.Password)},
 		{"sentinel_username", s.SentinelUsername, &s.options.SentinelUsername},
-		{"sentinel_password", s.SentinelPassword, &sentinelPassword},
+		{"sentinel_password", s.SentinelPassword, (*string)(&s.options.SentinelPassword)},
 	} {
-		text, err := repl.ReplaceOrErr(one.text, true, true)
-		if err != nil {
+		var err error
+		if *one.to, err = repl.ReplaceOrErr(one.text, true, true); err != nil {
 			return fmt.Errorf("store redis: %s: %w", one.word, err)
 		}
-		*one.to = text
 	}
-	s.options.Password, s.options.SentinelPassword = deviceauth.Secret(password), deviceauth.Secret(sentinelPassword)
 	return s.options.Check()
 }
 

@@ -62,7 +62,9 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if err := s.pipeline.Clean(r, &requestIdentityOf(r).State); err != nil {
 		countDecision(guard.Malformed)
 		reqbody.Discard(w, r, caddy.Exiting)
-		return refusalError(r, http.StatusBadRequest, err)
+		err = caddyhttp.Error(http.StatusBadRequest, err)
+		hide(r, err)
+		return err
 	}
 	if !guard.IsMetadataPath(r.URL.Path) {
 		return next.ServeHTTP(w, r)
@@ -85,14 +87,6 @@ func (s *Site) resource(r *http.Request) guard.Resource {
 		about.Audience = []string{s.Issuer}
 	}
 	return about
-}
-
-// refusalError returns the error of a refused request, and hides the resource from
-// error routes.
-func refusalError(r *http.Request, status int, err error) error {
-	err = caddyhttp.Error(status, err)
-	hide(r, err)
-	return err
 }
 
 // hide replaces the URL of a refused request before error routes run. Otherwise a

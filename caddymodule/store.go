@@ -103,22 +103,18 @@ func (BadgerStore) CaddyModule() caddy.ModuleInfo {
 // Provision sets the default and resolves placeholders. It neither creates nor opens
 // the directory.
 func (s *BadgerStore) Provision(caddy.Context) (err error) {
-	if s.Path == "" {
-		s.Path = defaultStore()
-	}
 	repl := caddy.NewReplacer()
-	path, err := repl.ReplaceOrErr(s.Path, true, true) // with an empty variable it would be another directory
-	if err != nil {
+	// With an empty variable it would be another directory.
+	if s.Path, err = repl.ReplaceOrErr(cmp.Or(s.Path, defaultStore()), true, true); err != nil {
 		return fmt.Errorf("store badger: path: %w", err)
 	}
-	s.Path = path
 	if err := s.checkPath(); err != nil {
 		return err
 	}
-	if path, err = filepath.Abs(path); err != nil {
+	if s.Path, err = filepath.Abs(s.Path); err != nil {
 		return err
 	}
-	s.Path = resolveLinks(path)
+	s.Path = resolveLinks(s.Path)
 	key, err := secret(repl, s.EncryptionKey)
 	if err != nil {
 		return fmt.Errorf("store badger: encryption_key: %w", err)
