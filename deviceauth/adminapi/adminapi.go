@@ -1,5 +1,5 @@
 // Package adminapi has the JSON documents of the routes at Caddy's admin endpoint by
-// which an operator lists and ends grants. Package caddymodule writes these
+// which an operator lists and ends grants. Packages operator and caddymodule write these
 // documents, and package cli reads them. They are a public interface: members may
 // only be added.
 package adminapi
