@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/deviceauth/caddy-deviceauth/caddymodule/operator"
+	"github.com/deviceauth/caddy-deviceauth/caddymodule/writers"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/adminapi"
 	"github.com/deviceauth/caddy-deviceauth/internal/reqbody"
 )
@@ -110,8 +111,8 @@ func backup(s *server, w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	to := newDownload(w, caddy.Exiting)
-	defer to.end()
+	to := writers.NewDownload(w, caddy.Exiting)
+	defer to.End()
 	// During a shutdown the store may be closed after the call was abandoned: by then
 	// the download has been aborted, and nothing reads from the store.
 	if err := s.pooledStore.Run(func() error { return store.Backup(r.Context(), to) }); err != nil {

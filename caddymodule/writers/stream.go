@@ -1,7 +1,8 @@
-// Package writers has the response writers that a guard puts around that of the backend's
-// response: one that aborts the response when its grant is revoked, and one that adds
-// headers of which the backend cannot know. It decides nothing about a request: the guard
-// of caddymodule says for which grant, page and caches a response is.
+// Package writers has response writers. A guard puts two around that of the backend's
+// response: one aborts the response when its grant is revoked, and one adds headers of
+// which the backend cannot know. A third one aborts a long download whose client does not
+// read. It decides nothing about a request: caddymodule says for which grant, page and
+// caches a response is.
 package writers
 
 import (

@@ -1,4 +1,4 @@
-package caddymodule
+package writers
 
 import (
 	"io"
@@ -14,10 +14,10 @@ const downloadTimeout = time.Minute
 // down.
 const stopPollInterval = 200 * time.Millisecond
 
-// A download is the body of a long response, such as a backup. It keeps the store
+// A Download is the body of a long response, such as a backup. It keeps the store
 // open, so it is aborted if the client stops reading for a minute, or if the process
 // is shutting down.
-type download struct {
+type Download struct {
 	io.Writer
 	conn     *http.ResponseController
 	stopping func() bool
@@ -27,9 +27,9 @@ type download struct {
 	broken bool // aborted or ended: nothing more is written
 }
 
-// newDownload starts a download, and the timer that aborts it during a shutdown.
-func newDownload(w http.ResponseWriter, stopping func() bool) *download {
-	d := &download{Writer: w, conn: http.NewResponseController(w), stopping: stopping}
+// NewDownload starts a download, and the timer that aborts it during a shutdown.
+func NewDownload(w http.ResponseWriter, stopping func() bool) *Download {
+	d := &Download{Writer: w, conn: http.NewResponseController(w), stopping: stopping}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.timer = time.AfterFunc(stopPollInterval, d.checkStop)
@@ -38,7 +38,7 @@ func newDownload(w http.ResponseWriter, stopping func() bool) *download {
 
 // Write extends the write deadline of the connection for each part: the deadline is
 // for one write, not for the whole download.
-func (d *download) Write(p []byte) (int, error) {
+func (d *Download) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	if d.broken {
 		d.mu.Unlock()
@@ -51,7 +51,7 @@ func (d *download) Write(p []byte) (int, error) {
 
 // checkStop aborts the download if the process is shutting down. A deadline in the
 // past makes a blocked write return immediately.
-func (d *download) checkStop() {
+func (d *Download) checkStop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -64,9 +64,9 @@ func (d *download) checkStop() {
 	}
 }
 
-// end removes the deadline, so that the connection can be used for another
+// End removes the deadline, so that the connection can be used for another
 // request.
-func (d *download) end() {
+func (d *Download) End() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.timer.Stop()

@@ -1,4 +1,4 @@
-package caddymodule
+package writers
 
 import (
 	"io"
@@ -17,8 +17,8 @@ func TestStalledDownloadEndsWithTheProcess(t *testing.T) {
 	var stopping atomic.Bool
 	ended := make(chan time.Time, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		to := newDownload(w, stopping.Load)
-		defer to.end()
+		to := NewDownload(w, stopping.Load)
+		defer to.End()
 		for text, err := make([]byte, 64<<10), error(nil); err == nil; {
 			_, err = to.Write(text)
 		}
