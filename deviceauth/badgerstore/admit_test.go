@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestGrantThatHasToWaitIsNotAdmitted(t *testing.T) {
 		{"a disk that was not looked at", nil, func(s *Store) { s.pending.lastWrite.Store(0) }},
 		{"codes of a process before", nil, func(s *Store) { s.pending.noteCodesOnDisk(1 << 40) }},
 		{"a committer that is behind", nil, func(s *Store) { s.pending.queueBytes = maxQueueBytes + 1 }},
-		{"a disk that takes nothing", nil, func(s *Store) { s.pending.writeErr = errDiskFull }},
+		{"a disk that takes nothing", nil, func(s *Store) { s.pending.writeErr = errors.New("no") }},
 		{"a store that is closed", nil, func(s *Store) { s.pending.closed = true }},
 		{"a grant that is decided", approved, func(*Store) {}},
 		{"a login in the browser", browser, func(*Store) {}},

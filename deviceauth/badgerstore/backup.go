@@ -120,7 +120,7 @@ func Restore(ctx context.Context, o Options, r io.Reader, keepGrants bool) (done
 		return done, err
 	}
 	done, err = s.load(ctx, r, keepGrants, o.EncryptionKey == "" && !o.Unencrypted)
-	if err = errors.Join(err, s.closeWhole()); err == nil {
+	if err = errors.Join(err, s.closeWithin(0)); err == nil {
 		err = os.Rename(o.Dir, final)
 	}
 	if err != nil {

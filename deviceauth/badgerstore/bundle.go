@@ -3,7 +3,6 @@ package badgerstore
 import (
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"math"
 
 	"github.com/dgraph-io/badger/v4"
@@ -231,29 +230,25 @@ func number[T int64 | uint64](r *bundleReader, v T, n int) T {
 // of their own: the process that wrote a bundle, or a later one that read it, may have
 // decided some of its grants. A bundle that cannot be read is logged: the devices of its
 // grants request another code.
-func (s *Store) loadBundles(db *badger.DB) error {
-	return catchPanics(func() error {
-		return db.View(func(txn *badger.Txn) error {
-			it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
-				PrefetchSize: 2})
-			defer it.Close()
-			for it.Rewind(); it.Valid(); it.Next() {
-				if err := it.Item().Value(s.loadBundle); err != nil {
-					return err
-				}
-			}
-			decided, err := s.decided(txn)
-			s.pending.restored(decided)
+func (s *Store) loadBundles(txn *badger.Txn) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: bundleKey(deviceauth.ID{})[:1], PrefetchValues: true,
+		PrefetchSize: 2})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := it.Item().Value(s.loadBundle); err != nil {
 			return err
-		})
-	})
+		}
+	}
+	decided, err := s.decided(txn)
+	s.pending.restored(decided)
+	return err
 }
 
 // loadBundle loads one bundle.
 func (s *Store) loadBundle(value []byte) error {
 	grants, err := readBundle(value)
 	if err != nil {
-		s.log.log(slog.LevelError, "pending grants of before are lost: %v", []any{err})
+		s.logError("pending grants of before are lost: %v", err)
 	}
 	for _, c := range grants {
 		if !past(c.forgetAt()) {

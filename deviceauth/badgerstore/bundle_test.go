@@ -113,12 +113,12 @@ func create(t *testing.T, s *Store, list ...*deviceauth.Grant) {
 }
 
 // reopenStore closes the store and opens its directory again.
-func reopenStore(t *testing.T, s *Store) *Store {
+func reopenStore(t *testing.T, s *Store, dir string) *Store {
 	t.Helper()
-	if err := s.closeWhole(); err != nil {
+	if err := s.closeWithin(0); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Open(Options{Dir: s.dir})
+	again, err := Open(Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,10 +128,10 @@ func reopenStore(t *testing.T, s *Store) *Store {
 
 func TestPendingGrantsAreTheSameAfterARestart(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		list := differentGrants()
 		create(t, s, list...)
-		s = reopenStore(t, s)
+		s = reopenStore(t, s, dir)
 		for _, want := range list {
 			got, err := s.ByUserCode(t.Context(), want.UserCode)
 			if err != nil || !sameGrant(got, want) {
@@ -157,17 +157,17 @@ func sameGrant(a, b *deviceauth.Grant) bool {
 // A bundle outlives the decision on one of its grants, even over two restarts.
 func TestDecidedGrantDoesNotComeBackFromItsBundle(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		denied, pending := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("LMNPQRST")
 		create(t, s, denied, pending)
 		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
 		for range 2 {
-			s = reopenStore(t, s)
+			s = reopenStore(t, s, dir)
 			if err := s.Update(t.Context(), denied.ID, deny); err != nil {
 				t.Fatal(err)
 			}
 			deny = func(*deviceauth.Grant) error { return nil }
-			s = reopenStore(t, s)
+			s = reopenStore(t, s, dir)
 			if g, err := s.Get(t.Context(), denied.ID); err != nil || g.State != deviceauth.Denied {
 				t.Errorf("the denied grant: %+v, %v", g, err)
 			}
@@ -185,13 +185,13 @@ func TestDecidedGrantDoesNotComeBackFromItsBundle(t *testing.T) {
 // while.
 func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		old := storetest.NewGrant("BCDFGHJK")
 		create(t, s, old)
 		time.Sleep(time.Until(old.Expires) + 3*time.Second)
 		young := storetest.NewGrant("BCDFGHJK")
 		create(t, s, young)
-		s = reopenStore(t, s)
+		s = reopenStore(t, s, dir)
 		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != young.ID {
 			t.Errorf("by the code: %+v, %v", g, err)
 		}
@@ -204,7 +204,7 @@ func TestCodeOfAnExpiredGrantIsGivenAgainAfterARestart(t *testing.T) {
 // Many grants in bundles are looked up in another way than few.
 func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		var list []*deviceauth.Grant
 		for i := range fewGrants + 1 {
 			g := storetest.NewGrant(deviceauth.UserCode(fmt.Sprintf("%08d", i)))
@@ -216,7 +216,7 @@ func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 		if err := s.Update(t.Context(), denied.ID, deny); err != nil {
 			t.Fatal(err)
 		}
-		s = reopenStore(t, s)
+		s = reopenStore(t, s, dir)
 		if n := len(s.pending.snapshot()); n != fewGrants {
 			t.Errorf("%d are in memory, want %d", n, fewGrants)
 		}
@@ -229,7 +229,7 @@ func TestDecidedGrantsAreFoundAmongMany(t *testing.T) {
 // A decided grant had its code until another grant with a shorter lifetime got it.
 func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		first, next := storetest.NewGrant("BCDFGHJK"), storetest.NewGrant("BCDFGHJK")
 		first.Expires = first.Expires.Add(time.Hour)
 		deny := func(g *deviceauth.Grant) error { return g.Deny(time.Now(), "") }
@@ -238,7 +238,7 @@ func TestCodeOfADecidedGrantIsTheNextGrantsAfterARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		create(t, s, next)
-		s = reopenStore(t, s)
+		s = reopenStore(t, s, dir)
 		if g, err := s.ByUserCode(t.Context(), "BCDFGHJK"); err != nil || g.ID != next.ID {
 			t.Errorf("by the code: %+v, %v; want the grant that waits", g, err)
 		}
@@ -297,14 +297,14 @@ func TestSizeCountsClientScopeAndAudience(t *testing.T) {
 // A damaged bundle loses its grants, whose devices need another code, and nothing else.
 func TestDamagedBundleKeepsNoStoreFromOpening(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		g := storetest.NewGrant("BCDFGHJK")
 		create(t, s, g)
 		bad := newEntry(bundleKey(storetest.NewGrant("x").ID), []byte{bundleFormat, 1, 200}, expirySecond(g.Expires))
-		if err := s.db.Load().Update(func(txn *badger.Txn) error { return txn.SetEntry(bad) }); err != nil {
+		if err := s.db.Update(func(txn *badger.Txn) error { return txn.SetEntry(bad) }); err != nil {
 			t.Fatal(err)
 		}
-		s = reopenStore(t, s)
+		s = reopenStore(t, s, dir)
 		if _, err := s.Get(context.Background(), g.ID); err != nil {
 			t.Errorf("a grant of another bundle: %v", err)
 		}

@@ -78,7 +78,7 @@ func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 	select {
 	case s.jobs <- j:
 	case <-s.done:
-		return wrap(badger.ErrDBClosed)
+		return errClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -90,7 +90,7 @@ func (s *Store) commit(ctx context.Context, change func(*batch) error) error {
 		case <-j.done:
 			return j.err
 		default:
-			return wrap(badger.ErrDBClosed)
+			return errClosed
 		}
 	}
 }
@@ -140,12 +140,7 @@ func (s *Store) collect(first *job) []*job {
 // commitBatch answers no caller before the sync, not even one whose change refused: the
 // refusal may rest on another change in the batch.
 func (s *Store) commitBatch(jobs []*job) {
-	err := s.writable()
-	if err == nil {
-		s.rotateMu.Lock()
-		err = s.writeExclusive(func() error { return s.runJobs(jobs) })
-		s.rotateMu.Unlock()
-	}
+	err := s.runJobs(jobs)
 	for _, j := range jobs {
 		if err != nil {
 			j.err = err
@@ -154,55 +149,44 @@ func (s *Store) commitBatch(jobs []*job) {
 	}
 }
 
-// runJobs runs the jobs in one transaction, and retries it after a conflict.
+// runJobs runs the jobs in one transaction, once more after a conflict, and syncs it.
 func (s *Store) runJobs(jobs []*job) error {
-	for {
-		b := &batch{txn: s.db.Load().NewTransaction(true), changed: map[deviceauth.ID]cached{}, pending: s.pending}
-		err := b.run(jobs)
-		if err == nil && b.changedAny {
-			err = b.txn.Commit()
-		}
-		b.txn.Discard()
-		if errors.Is(err, badger.ErrConflict) {
-			continue
-		}
-		// One sync for the whole batch. Without a change there is nothing to sync, unless
-		// the previous sync failed.
-		if err == nil && (b.changedAny || s.unsynced) {
-			err = s.db.Load().Sync()
-			s.unsynced = err != nil // the next answer may rest on it, even if that job changes nothing
-		}
-		if err != nil {
-			s.cache.forget(b.changed)
-			s.pending.markUncertain(b.changed)
-			return err
-		}
+	var b *batch
+	err := s.db.Commit(func(txn *badger.Txn) (changed bool, err error) {
+		b = &batch{txn: txn, changed: map[deviceauth.ID]cached{}, pending: s.pending}
+		return b.run(jobs)
+	})
+	switch {
+	case b == nil: // nothing may be written
+	case err != nil:
+		s.cache.forget(b.changed)
+		s.pending.markUncertain(b.changed)
+	default:
 		s.cache.replace(b.changed) // first: a grant that leaves pending is found there
 		s.pending.changed(b.changed)
-		return nil
 	}
+	return err
 }
 
-// A batch is one transaction and what it changes.
+// A batch is one transaction and the grants that it changes.
 type batch struct {
-	txn        *badger.Txn
-	changedAny bool
-	changed    map[deviceauth.ID]cached
-	pending    *pendingGrants
+	txn     *badger.Txn
+	changed map[deviceauth.ID]cached
+	pending *pendingGrants
 }
 
-// run lets each job decide and then write: one that fails has written nothing. Only a
-// transaction that is too big ends the batch; then none of the jobs is committed.
-func (b *batch) run(jobs []*job) error {
+// run lets each job decide and then write: one that fails has written nothing. It reports
+// whether one has not failed. Only a transaction that is too big ends the batch; then none
+// of the jobs is committed.
+func (b *batch) run(jobs []*job) (changed bool, err error) {
 	for _, j := range jobs {
-		if j.err = j.change(b); j.err == nil {
-			b.changedAny = true
-		}
+		j.err = j.change(b)
+		changed = changed || j.err == nil
 		if errors.Is(j.err, badger.ErrTxnTooBig) {
-			return j.err
+			return changed, j.err
 		}
 	}
-	return nil
+	return changed, nil
 }
 
 // changeGrant reads, changes and writes a grant and its indexes. If the change returns an

@@ -19,7 +19,7 @@ func TestListedRecordThatIsNoGrantsOwnIsAFault(t *testing.T) {
 	if err := s.Create(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	err = s.db.Load().Update(func(txn *badger.Txn) error { return txn.Set(grantKey(g.ID), []byte("null")) })
+	err = s.db.Update(func(txn *badger.Txn) error { return txn.Set(grantKey(g.ID), []byte("null")) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,6 @@ package badgerstore
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+	"github.com/deviceauth/caddy-deviceauth/internal/badgerdb"
 )
 
 const (
@@ -40,51 +39,6 @@ func active(code deviceauth.UserCode) *deviceauth.Grant {
 	return g
 }
 
-func TestFullDiskIsATemporaryError(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir()})
-	g := active("BCDFGHJK")
-	if err := s.put(t.Context(), g); err != nil {
-		t.Fatal(err)
-	}
-	left := s.room.reserve() - 1
-	s.room.free = func() (uint64, error) { return left, nil }
-	revoke := func() error {
-		s.room.next = time.Time{}
-		return s.Update(t.Context(), g.ID, func(g *deviceauth.Grant) error { return g.Revoke(time.Now(), "test") })
-	}
-	s.room.next = time.Time{}
-	if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
-		t.Errorf("a creation: %v", err)
-	}
-	if err := revoke(); !errors.Is(err, errDiskFull) {
-		t.Errorf("a change: %v", err)
-	}
-	if got, err := s.Get(t.Context(), g.ID); err != nil || !got.IsActive() {
-		t.Errorf("a change that failed is seen: %+v, %v", got, err)
-	}
-	left++
-	if err := revoke(); err != nil {
-		t.Errorf("when there is room again: %v", err)
-	}
-}
-
-// Compactions can wait; reopening a store needs less space.
-func TestCompactionsWaitWhenLittleSpaceIsLeft(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir()})
-	left := s.room.reserve() - 1
-	s.room.free = func() (uint64, error) { return left, nil }
-	if err := s.room.canMakeTables(); !errors.Is(err, errDiskFull) {
-		t.Errorf("with less than a change needs: %v", err)
-	}
-	if err := s.room.requireFree(startReserve); err != nil {
-		t.Errorf("a start: %v", err)
-	}
-	left++
-	if err := s.room.canMakeTables(); err != nil {
-		t.Errorf("with as much as a change needs: %v", err)
-	}
-}
-
 // Run with GOARCH=386, as the project's own check does.
 func TestSystemsOf32BitsAreRefused(t *testing.T) {
 	s, err := Open(Options{Dir: t.TempDir()})
@@ -93,15 +47,6 @@ func TestSystemsOf32BitsAreRefused(t *testing.T) {
 	}
 	if refused := err != nil && strings.Contains(err.Error(), "64-bit build"); refused != (strconv.IntSize == 32) {
 		t.Errorf("on %d bits: %v", strconv.IntSize, err)
-	}
-}
-
-func TestFreeSpaceIsMeasured(t *testing.T) {
-	if left, err := freeSpace(t.TempDir()); err == nil && left == 0 {
-		t.Error("nothing is left on this disk")
-	}
-	if _, err := freeSpace(filepath.Join(t.TempDir(), "nowhere")); err == nil {
-		t.Error("there is room nowhere")
 	}
 }
 
@@ -154,11 +99,11 @@ func TestZeroKeyIsRefusedAndCanBeChanged(t *testing.T) {
 	if err := (Options{EncryptionKey: zero}).Check(); err == nil || !strings.Contains(err.Error(), "32 zero bytes") {
 		t.Errorf("got %v", err)
 	}
-	s, err := openWith(Options{Dir: dir}, make([]byte, keySize)) // such a store may exist
+	s, err := badgerdb.Open(Options{Dir: dir}.database(make([]byte, keySize))) // such a store may exist
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
+	if err := s.Close(0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := Rekey(dir, zero, aKey); err != nil {
@@ -208,23 +153,6 @@ func TestExpiredGrantsOfABackupAreNotRestored(t *testing.T) {
 			t.Errorf("%+v, %v", done, err)
 		}
 	})
-}
-
-// A commit whose sync failed is synced before anything that may rest on it is answered.
-func TestRetryOfAChangeThatWasNotSyncedIsSynced(t *testing.T) {
-	s := open(t, Options{Dir: t.TempDir()})
-	g := active("BCDFGHJK")
-	if err := s.put(t.Context(), g); err != nil {
-		t.Fatal(err)
-	}
-	s.unsynced = true
-	nothing := errors.New("nothing to change")
-	if err := s.Update(t.Context(), g.ID, func(*deviceauth.Grant) error { return nothing }); err != nothing {
-		t.Fatal(err)
-	}
-	if s.unsynced {
-		t.Error("it was answered without a sync")
-	}
 }
 
 // backedUp returns the backup of a store with three grants, a document and a session.
@@ -315,64 +243,48 @@ func TestBackupThatIsNotWholeIsNotRestored(t *testing.T) {
 	}
 }
 
-// Expired records are removed from the disk by dropExpired, and a store in which grants
-// come and go does not grow without end.
+// Expired grants are removed from the disk.
 func TestExpiredRecordsLeaveTheDisk(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		s, err := Open(Options{Dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		kept := active("BCDFGHJK")
 		kept.Refresh = &deviceauth.Refresh{Idle: kept.Created.Add(30 * 24 * time.Hour)}
-		if err := s.put(context.Background(), kept); err != nil {
+		if err := s.put(t.Context(), kept); err != nil {
 			t.Fatal(err)
 		}
-		days := 3
-		if testing.Short() {
-			days = 1
-		}
-		for day := range days {
-			for i := range 300 {
-				g := shortLived(deviceauth.UserCode(fmt.Sprintf("D%dN%d", day, i)))
-				g.ClientID = "expired-device"
-				if err := s.Create(context.Background(), g); err != nil {
-					t.Fatal(err)
-				}
-			}
-			time.Sleep(time.Until(kept.Created.Add(time.Duration(day+1) * 12 * time.Minute)))
-			if err := s.dropExpired(); err != nil {
+		for i := range 300 {
+			g := shortLived(deviceauth.UserCode(fmt.Sprintf("N%d", i)))
+			g.ClientID = "expired-device"
+			if err := s.Create(t.Context(), g); err != nil {
 				t.Fatal(err)
 			}
-			// some of the junk may stay until the next run
-			if found, size := onDisk(t, dir, "expired-device"); found || size > 4*memTable {
-				t.Errorf("tidied: tables of %d bytes, with what has expired: %v", size, found)
-			}
 		}
-		if got, err := s.Get(context.Background(), kept.ID); err != nil || !got.IsActive() {
+		time.Sleep(16 * time.Minute) // until the first run, and a minute for it
+		synctest.Wait()
+		if onDisk(t, dir, "expired-device") {
+			t.Error("what has expired is there")
+		}
+		if got, err := s.Get(t.Context(), kept.ID); err != nil || !got.IsActive() {
 			t.Errorf("what is needed: %+v, %v", got, err)
 		}
 	})
 }
 
-// onDisk searches the tables for a text, and adds up their sizes.
-func onDisk(t *testing.T, dir, text string) (found bool, size int) {
+// onDisk searches the tables for a text. There must be some.
+func onDisk(t *testing.T, dir, text string) (found bool) {
+	t.Helper()
 	files, err := filepath.Glob(dir + "/*.sst")
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%q, %v", files, err)
 	}
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		size += len(content)
 		found = found || bytes.Contains(content, []byte(text))
 	}
-	return found, size
+	return found
 }
 
 // A symbolic link to nothing is not replaced, and a restore that fails leaves nothing.
@@ -389,5 +301,36 @@ func TestRestoreIntoALinkToNothingIsRefused(t *testing.T) {
 	}
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("%q are left", files)
+	}
+}
+
+// An operator reads what to do about a directory that does not open.
+func TestErrorsOfOpeningSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	if _, err := Open(Options{Dir: dir}); err == nil || !strings.HasSuffix(err.Error(),
+		dir+" is in use by another process; several gateways need a store that can be shared") {
+		t.Errorf("in use: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(dir, "MANIFEST")
+	if err := os.WriteFile(manifest, []byte("noise"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const advice = "move the directory away and bring the last backup back with caddy device-auth restore; " +
+		"docs/troubleshooting.md says more"
+	if _, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir+" is damaged: MANIFEST: ") ||
+		!strings.HasSuffix(err.Error(), ": "+advice) {
+		t.Errorf("damaged: %v", err)
+	}
+	if err := os.Remove(manifest); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Dir: dir}); err == nil ||
+		!strings.HasSuffix(err.Error(), "has data and no file MANIFEST, without which it cannot be read: "+advice) {
+		t.Errorf("without a MANIFEST: %v", err)
 	}
 }

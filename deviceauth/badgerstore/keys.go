@@ -1,7 +1,6 @@
 package badgerstore
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -36,8 +35,8 @@ func ownerPrefix(owner string) []byte {
 // ownerKey returns the key by which a person's grant is found. It has no value.
 func ownerKey(owner string, id deviceauth.ID) []byte { return append(ownerPrefix(owner), id[:]...) }
 
-// isKey reports whether a key is one of the store's, and not one of Badger's own.
-func isKey(key []byte) bool { return len(key) > 0 && bytes.IndexByte([]byte("gpcsv"), key[0]) >= 0 }
+// keyPrefixes are the first bytes of all keys.
+const keyPrefixes = "gpcsv"
 
 // expirySecond returns the Unix second in which Badger may forget a record that is needed
 // until then, with a margin for Badger's rounding.

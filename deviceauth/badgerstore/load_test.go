@@ -20,6 +20,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/badgerstore"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/keyring"
+	"github.com/deviceauth/caddy-deviceauth/internal/needs"
 )
 
 // pending is the number of grants that wait at a time. The documented number is tested with
@@ -89,7 +90,7 @@ func pollsOf(t *testing.T, e *deviceauth.Engine, codes []string) (median, p99 ti
 // Resident memory is measured in a process of its own: the race detector and stores that
 // were given up hold hundreds of megabytes of earlier tests.
 func TestManyPendingGrants(t *testing.T) {
-	if !badgerstore.InChild(t, fmt.Sprintf("-pending=%d", *pending)) {
+	if !needs.OwnProcess(t, fmt.Sprintf("-pending=%d", *pending)) {
 		return
 	}
 	dir := t.TempDir()

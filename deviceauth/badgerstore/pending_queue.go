@@ -5,9 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/badgerdb"
 )
 
 // The pending grants that the committer has to write are in a queue, the oldest first.
@@ -39,7 +38,7 @@ func (p *pendingGrants) waitForRoom(ctx context.Context) error {
 	}
 	switch {
 	case p.closed:
-		return wrap(badger.ErrDBClosed)
+		return errClosed
 	case p.writeErr != nil:
 		return p.writeErr
 	case p.queueBytes > maxQueueBytes:
@@ -101,7 +100,7 @@ func (p *pendingGrants) written(n int, own bool, err error) (left int) {
 // last check of the free space is still valid.
 func (p *pendingGrants) diskCheckedRecently() bool {
 	since := time.Now().UnixNano() - p.lastWrite.Load()
-	return since >= 0 && since < int64(spaceCheckInterval)
+	return since >= 0 && since < int64(badgerdb.CheckInterval)
 }
 
 // close refuses new grants from now on. The existing ones are still found until the store

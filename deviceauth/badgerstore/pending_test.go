@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,10 +18,17 @@ import (
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/storetest"
+	"github.com/deviceauth/caddy-deviceauth/internal/badgerdb"
 )
 
 // inBubble opens a store in a new directory, in a synctest bubble.
 func inBubble(t *testing.T, do func(t *testing.T, s *Store)) {
+	t.Helper()
+	inBubbleAt(t, func(t *testing.T, s *Store, _ string) { do(t, s) })
+}
+
+// inBubbleAt is inBubble for a test that needs the directory.
+func inBubbleAt(t *testing.T, do func(t *testing.T, s *Store, dir string)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -28,7 +37,7 @@ func inBubble(t *testing.T, do func(t *testing.T, s *Store)) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		do(t, s)
+		do(t, s, dir)
 	})
 }
 
@@ -36,7 +45,7 @@ func inBubble(t *testing.T, do func(t *testing.T, s *Store)) {
 func (s *Store) onDisk(t *testing.T, g *deviceauth.Grant) bool {
 	t.Helper()
 	next := &Store{pending: newPendingGrants(), log: s.log}
-	if err := next.loadBundles(s.db.Load()); err != nil {
+	if err := s.db.View(next.loadBundles); err != nil {
 		t.Fatal(err)
 	}
 	if waits, _ := next.pending.get(g.ID); waits != nil {
@@ -63,42 +72,38 @@ func TestNewGrantIsWrittenWithinMilliseconds(t *testing.T) {
 	})
 }
 
-// The disk fills between the answer and the write: no more grants are accepted, those that
-// were answered are still served, and they are written when there is space.
+// The disk takes nothing more between the answer and the write: no more grants are
+// accepted, those that were answered are still served, and they are written when the disk
+// takes them.
 func TestNewGrantsThatCannotBeWrittenAreKeptAndNoMoreAreTaken(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, s *Store) {
+	inBubbleAt(t, func(t *testing.T, s *Store, dir string) {
 		g := storetest.NewGrant("BCDFGHJK")
 		if err := s.Create(t.Context(), g); err != nil {
 			t.Fatal(err)
 		}
-		var full atomic.Bool
-		s.room.mu.Lock()
-		left := s.room.free
-		s.room.free = func() (uint64, error) {
-			if full.Load() {
-				return s.room.reserve() - 1, nil
-			}
-			return left()
+		if err := os.Rename(dir, dir+".away"); err != nil {
+			t.Fatal(err)
 		}
-		s.room.mu.Unlock()
-		full.Store(true)
-		time.Sleep(writeDelay + spaceCheckInterval)
+		time.Sleep(writeDelay + badgerdb.CheckInterval)
 		synctest.Wait()
-		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); !errors.Is(err, errDiskFull) {
+		err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST"))
+		if err == nil || !strings.Contains(err.Error(), "is gone") {
 			t.Errorf("a new grant: %v", err)
 		}
 		if got, err := s.Get(t.Context(), g.ID); err != nil || got.State != deviceauth.Pending {
 			t.Errorf("a poll: %v, %v", got, err)
 		}
-		full.Store(false)
+		if err := os.Rename(dir+".away", dir); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(2 * writeRetry)
 		synctest.Wait()
 		if !s.onDisk(t, g) {
-			t.Error("it is not written when there is room again")
+			t.Error("it is not written when the disk takes it")
 		}
 		if err := s.Create(t.Context(), storetest.NewGrant("LMNPQRST")); err != nil {
-			t.Errorf("a new grant when there is room again: %v", err)
+			t.Errorf("a new grant when the disk takes it: %v", err)
 		}
 	})
 }
@@ -120,7 +125,7 @@ func TestUncertainGrantIsReadFromBadger(t *testing.T) {
 				want := deviceauth.Pending
 				if kept {
 					want = deviceauth.Denied
-					err := s.update(func(txn *badger.Txn) error {
+					err := s.db.Update(func(txn *badger.Txn) error {
 						b := &batch{txn: txn, changed: map[deviceauth.ID]cached{}}
 						return b.write(&denied, expirySecond(g.KeepUntil()))
 					})
@@ -270,7 +275,7 @@ func TestCloseDuringTrafficKeepsEveryGrantThatWasTaken(t *testing.T) {
 		})
 	}
 	<-ready
-	if err := s.closeWhole(); err != nil { // however busy the machine is
+	if err := s.closeWithin(0); err != nil { // however busy the machine is
 		t.Error(err)
 	}
 	all.Wait()

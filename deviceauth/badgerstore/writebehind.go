@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -33,7 +32,7 @@ func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
 	}
 	if !s.pending.diskCheckedRecently() {
-		if err := s.writable(); err != nil {
+		if err := s.db.Writable(); err != nil {
 			return err
 		}
 	}
@@ -88,15 +87,10 @@ func (s *Store) writePending() time.Duration {
 		return -1
 	}
 	n := 0
-	err := s.writable()
-	if err == nil {
-		s.rotateMu.RLock()
-		err = s.update(func(txn *badger.Txn) (err error) {
-			n, err = writeFirst(txn, list, own)
-			return err
-		})
-		s.rotateMu.RUnlock()
-	}
+	err := s.db.Update(func(txn *badger.Txn) (err error) {
+		n, err = writeFirst(txn, list, own)
+		return err
+	})
 	left := s.pending.written(n, own, err)
 	switch {
 	case err != nil:
@@ -167,9 +161,8 @@ func (s *Store) flush() {
 			return
 		}
 		why := s.pending.writeErr
-		if why != nil && (s.broken.Load() != nil || time.Now().After(until)) { // not reopened any more
-			lost := len(s.pending.queue)
-			s.log.log(slog.LevelError, "%d grants that were pending could not be written: %v", []any{lost, why})
+		if why != nil && time.Now().After(until) {
+			s.logError("%d grants that were pending could not be written: %v", len(s.pending.queue), why)
 			return
 		}
 		if why != nil {
@@ -220,18 +213,13 @@ func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 // codesOnDisk returns the second until which Badger has user codes of earlier processes:
 // those of grants with records of their own. Until then a new code is looked up on the
 // disk, too, so that no two grants wait for one.
-func codesOnDisk(db *badger.DB) (until uint64, err error) {
-	err = catchPanics(func() error {
-		return db.View(func(txn *badger.Txn) error {
-			it := txn.NewIterator(badger.IteratorOptions{Prefix: codeKey("")})
-			defer it.Close()
-			for it.Rewind(); it.Valid(); it.Next() {
-				until = max(until, it.Item().ExpiresAt())
-			}
-			return nil
-		})
-	})
-	return until, err
+func codesOnDisk(txn *badger.Txn) (until uint64) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: codeKey("")})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		until = max(until, it.Item().ExpiresAt())
+	}
+	return until
 }
 
 // page completes a page of grants from the disk, in the order of their ids, with those that

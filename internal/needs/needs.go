@@ -1,5 +1,6 @@
 // Package needs lets tests declare what they need: programs and services, of which a
-// missing one skips the test or fails it, or other tests beside them while they wait.
+// missing one skips the test or fails it; a process of their own; or other tests beside
+// them while they wait.
 // Only tests use it.
 package needs
 
