@@ -149,7 +149,7 @@ func (s *Store) commitBatch(jobs []*job) {
 	}
 }
 
-// runJobs runs the jobs in one transaction, once more after a conflict, and syncs it.
+// runJobs runs the jobs in one transaction, and syncs it. After a conflict they run again.
 func (s *Store) runJobs(jobs []*job) error {
 	var b *batch
 	err := s.db.Commit(func(txn *badger.Txn) (changed bool, err error) {
