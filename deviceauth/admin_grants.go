@@ -78,7 +78,7 @@ func (f Filter) wants(g *Grant, now time.Time) bool {
 // a store, even if few of their grants match the filter.
 const listPages = 10
 
-var errNoPlace = NewError("invalid_request",
+var errBadCursor = NewError("invalid_request",
 	"after: want the next of the page before; where it was that, the store has changed since: begin anew without after")
 
 // Grants returns the grants that match a filter, page by page as [Store.List] does: a
@@ -101,7 +101,7 @@ func (e *Engine) Grants(ctx context.Context, f Filter, after string,
 	for range listPages {
 		page, more, err := e.cfg.Store.List(ctx, after, max(limit-len(found), 1))
 		if errors.Is(err, ErrCursor) {
-			return nil, "", errNoPlace
+			return nil, "", errBadCursor
 		}
 		if err != nil {
 			return nil, "", err
@@ -155,12 +155,12 @@ func (e *Engine) Grant(ctx context.Context, id ID) (*Grant, error) { return e.cf
 // gets access_denied. A grant that has ended is not changed. End returns the grant as
 // it is afterwards, or ErrNotFound.
 func (e *Engine) End(ctx context.Context, id ID) (*Grant, error) {
-	waited := false
+	wasPending := false
 	g, err := e.finish(ctx, id, netip.Addr{}, func(g *Grant, now time.Time) error {
-		waited = g.Open(now)
+		wasPending = g.Open(now)
 		return g.Withdraw(now, ReasonOperator)
 	})
-	if err == nil && waited {
+	if err == nil && wasPending {
 		e.cfg.PollState.pending.Release(id)
 	}
 	return g, err

@@ -35,8 +35,8 @@ var (
 
 // Pause stops connecting devices: no user code is issued, and none can be approved. A
 // device that has a code keeps waiting, because most devices give up at any error.
-// Other gateways follow within seconds. A pause of what is already paused replaces
-// who paused it and why.
+// Other gateways follow within seconds. If there is a pause already, only its
+// operator and note are replaced.
 func (e *Engine) Pause(ctx context.Context, by, note string) (Pause, error) {
 	now := e.now()
 	before, after, err := e.changePause(ctx, func(old Pause) Pause {
@@ -194,7 +194,7 @@ func (l *pauseFetch) isCurrent(now time.Time) bool {
 	}
 }
 
-// set records a change of our own as the latest read.
+// set records the result of a change by this gateway as the latest read.
 func (p *pauseCache) set(now time.Time, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 )
 
 // An Allow rule permits a person if one value of a claim matches one of its patterns,
-// in which * stands for any text. E-mail addresses are compared without regard to
-// case, other claims with it.
+// in which * stands for any text. The comparison is case-insensitive for e-mail
+// addresses, and case-sensitive for other claims.
 type Allow struct {
 	Claim    string   `json:"claim"`
 	Patterns []string `json:"patterns"`
@@ -53,7 +53,8 @@ func matches(pattern, text string) bool {
 	}
 }
 
-// permit reports whether one of the rules permits a person. No rules permit everyone.
+// permit reports whether one of the rules permits a person. An empty list permits
+// everyone.
 func permit(rules []Allow, p *Person) bool {
 	return len(rules) == 0 || slices.ContainsFunc(rules, func(a Allow) bool { return a.permits(p) })
 }
@@ -106,21 +107,22 @@ func describeRules(rules []Allow) string {
 	return strings.Join(lines, ", ")
 }
 
-// errWithheld is errBarred for a person about whom a rule cannot be decided.
+// errWithheld is errBarred for a person whose upstream left out a claim that a rule
+// needs.
 var errWithheld = fmt.Errorf("%w (%w)",
 	NewError("groups_withheld", "the upstream left out the groups that decide on this account"), errBarred)
 
-// bar returns the error for a person whom the rules of their upstream, or of a client
+// barError returns the error for a person whom the rules of their upstream, or of a client
 // if c is not nil, do not permit. Some providers leave the groups out of the token of
 // a person with many groups. The error must say that, because another account would
 // not help.
-func (e *Engine) bar(p *Person, c *Client) error {
+func (e *Engine) barError(p *Person, c *Client) error {
 	rules := e.cfg.Allow[p.Upstream]
 	if c != nil && permit(rules, p) {
 		rules = c.Allow
 	}
-	rests := slices.ContainsFunc(rules, func(a Allow) bool { return slices.Contains(p.Withheld, a.Claim) })
-	if rests && !permit(rules, p) {
+	withheld := slices.ContainsFunc(rules, func(a Allow) bool { return slices.Contains(p.Withheld, a.Claim) })
+	if withheld && !permit(rules, p) {
 		return errWithheld
 	}
 	return errBarred

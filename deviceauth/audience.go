@@ -61,8 +61,8 @@ func (t target) within(other target) bool {
 	return rest == "" || rest[0] == '/'
 }
 
-// AudienceOf returns the audience that a resource indicator means, as the audience is
-// spelled: the one that is equal to the resource, or else the innermost one that
+// AudienceOf returns the audience that a resource indicator means, in the spelling of
+// the list: the one that is equal to the resource, or else the innermost one that
 // contains it (same origin, and a path below it at a segment boundary).
 func AudienceOf(resource string, audiences []string) (audience string, ok bool) {
 	if slices.Contains(audiences, resource) {

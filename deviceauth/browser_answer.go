@@ -53,8 +53,8 @@ func (e *Engine) AnswerCode(ctx context.Context, r AnswerCodeRequest) (Secret, *
 	return code.authorizationCode(), after, nil
 }
 
-// reissue gives the stored grant of a request the authorization code of asked, which
-// could not be stored because of it.
+// reissue is called if the grant asked cannot be created because its request already
+// has a stored grant. It gives the stored grant the authorization code of asked.
 func (e *Engine) reissue(ctx context.Context, asked *Grant, p *Person) (*Grant, error) {
 	after, err := e.apply(ctx, asked.ID, func(g *Grant) error { return g.Reissue(e.now(), p, asked.Device) })
 	if errors.Is(err, ErrNotFound) {
@@ -86,6 +86,6 @@ func (e *Engine) denyCode(ctx context.Context, id ID, r AnswerCodeRequest) (*Gra
 	if err != nil {
 		return nil, err
 	}
-	e.by(EventDenied, g, r.Person, r.From)
+	e.emitByPerson(EventDenied, g, r.Person, r.From)
 	return g, nil
 }

@@ -143,8 +143,7 @@ func newCodeGrant(now time.Time, r CodeRequest) *Grant {
 // code takes the place of a device's user code in [Person.Fresh].
 func (r CodeRequest) code() UserCode { return UserCode(r.ID.String()) }
 
-// SignInCode returns the code by which a sign-in is known to be for this request, see
-// [AuthRequest].
+// SignInCode returns the value of [AuthRequest.Code] in a sign-in for this request.
 func (r CodeRequest) SignInCode() UserCode { return r.code() }
 
 // Prompts reports whether prompt has a certain value (OpenID Connect Core §3.1.2.1).
@@ -153,8 +152,9 @@ func (r CodeRequest) Prompts(value string) bool {
 }
 
 // WantsSignIn reports whether the client asks for a new sign-in: in any case, or because
-// the person signed in longer ago than max_age. p is nil if nobody is signed in. An
-// upstream that does not tell when the person signed in is believed, unless max_age is 0.
+// the person signed in longer ago than max_age. p is nil if no person is signed in. If
+// the upstream did not say when the person signed in, the sign-in counts as recent,
+// unless max_age is 0.
 func (r CodeRequest) WantsSignIn(p *Person, now time.Time) bool {
 	seconds, err := strconv.ParseUint(r.MaxAge, 10, 32)
 	switch {
@@ -205,7 +205,7 @@ func (e *Engine) InspectCode(ctx context.Context, r InspectCodeRequest) (*Grant,
 	}
 	g.From, g.Created = r.From, r.Request.Asked
 	if err := e.acceptable(client, g, r.Person); err != nil {
-		return g, e.barred(g, r.Person, r.From, err)
+		return g, e.reportBarred(g, r.Person, r.From, err)
 	}
 	if r.Request.WantsSignIn(r.Person, e.now()) && r.Person.Fresh != g.UserCode {
 		return g, errNotFresh

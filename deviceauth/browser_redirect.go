@@ -90,9 +90,9 @@ func isPlainHost(u *url.URL) bool {
 	})
 }
 
-// undottedSchemes are private-use schemes without a dot of widely used programs. A
-// client that introduces itself may have no others: many such schemes open parts of
-// the operating system.
+// undottedSchemes are the private-use schemes without a dot that widely used
+// programs have. A client that introduces itself may have no others: many such
+// schemes open parts of the operating system.
 var undottedSchemes = []string{"claude", "cursor", "jetbrains", "vscode", "vscode-insiders", "windsurf", "zed"}
 
 // isKnownScheme reports whether a client that introduces itself may have redirect

@@ -63,7 +63,7 @@ func (e *Engine) Exchange(ctx context.Context, r ExchangeRequest) (*Tokens, erro
 
 // isElsewhere reports whether the code is presented from another network than that of
 // the browser in which it was approved, and the client's network policy is require. A
-// code that a person was tricked into handing over is presented from elsewhere.
+// code that a person was tricked into handing over is presented from another network.
 func (e *Engine) isElsewhere(g *Grant, r *ExchangeRequest) bool {
 	return e.Network(g.ClientID) == NetworkRequire && !e.sameNetwork(g.From, r.From)
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // Identities are rejected, never repaired: two accounts of an upstream whose names
-// differ only by invisible characters, or by a space at an end, must not become the
-// same for a backend.
+// differ only by invisible characters, or by a space at the beginning or the end,
+// must not become the same for a backend.
 
 // Clean reports whether the person may be passed to backends: user and subject, if
 // set, are clean, and are exactly what the upstream sent.

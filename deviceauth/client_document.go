@@ -11,8 +11,9 @@ import (
 )
 
 // hasDocument reports whether a client_id is the URL of a client metadata document on
-// an allowed host (draft-ietf-oauth-client-id-metadata-document). The host must be
-// spelled as by canonicalHost, so that each document is of one client.
+// an allowed host (draft-ietf-oauth-client-id-metadata-document). The host must have
+// the spelling that canonicalHost returns, so that each document belongs to only one
+// client.
 func (e *Engine) hasDocument(id string) bool {
 	if !strings.HasPrefix(id, "https://") || len(id) > maxClientURI || e.cfg.Registration.Fetch == nil {
 		return false
@@ -81,7 +82,7 @@ type DocumentError struct{ Reason string }
 func (e *DocumentError) Error() string { return e.Reason }
 
 // A DocumentFault means that the metadata document of a client cannot be fetched now.
-// It is a fault, which may pass, and refuses no client.
+// It may be temporary, so the client is not refused because of it.
 type DocumentFault struct{ Reason string }
 
 func (e *DocumentFault) Error() string { return "the client metadata document: " + Quotable(e.Reason) }

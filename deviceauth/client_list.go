@@ -83,9 +83,9 @@ func (e *Engine) enlist(ctx context.Context, r *clientRecord, now time.Time) err
 	return nil
 }
 
-// forgetListed removes a client from the store that was in the list with this entry. If
-// its record says that it has been used or approved since, the list could not be
-// written then: the client stays, and is listed again.
+// forgetListed removes from the store a client that was in the list with this entry. If
+// the record shows a later use or approval, the list could not be updated at that time:
+// the client is kept, and its entry is written again.
 func (e *Engine) forgetListed(ctx context.Context, id string, entry listedClient) error {
 	var kept *clientRecord
 	_, err := e.markRemoved(ctx, id, func(r *clientRecord) bool {
@@ -104,8 +104,8 @@ func (e *Engine) forgetListed(ctx context.Context, id string, entry listedClient
 	return e.forgetClient(ctx, id)
 }
 
-// markRemoved marks the record of a client as being removed, if may agrees. There is no
-// such client from then on. found is false if there is no record.
+// markRemoved marks the record of a client as being removed, if may returns true. From
+// then on the client is treated as absent. found is false if there is no record.
 func (e *Engine) markRemoved(ctx context.Context, id string, may func(*clientRecord) bool) (found bool, err error) {
 	err = e.cfg.Documents.UpdateDocument(ctx, clientDocument(id), func(old []byte) ([]byte, error) {
 		if found = old != nil; !found {
@@ -142,8 +142,8 @@ func (l clientList) registered() (n int) {
 	return n
 }
 
-// unused returns the clients that are older than life and that no person has
-// approved.
+// unused returns the clients that are older than life and that neither a person nor
+// the operator has approved.
 func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 	for id, c := range l {
 		if c.Used.IsZero() && !c.Approved && now.Sub(c.At) > life {
@@ -157,9 +157,9 @@ func (l clientList) unused(now time.Time, life time.Duration) (ids []string) {
 const youngClient = 10 * time.Minute
 
 // evictable returns the client to remove when the list is full: the oldest that no person
-// has approved, unless it is younger than youngClient; or else the one that was
-// approved the longest time ago, if no grant can be as old. It returns "" if there is
-// none.
+// has approved, unless it is younger than youngClient; or else the one whose latest
+// approval is the oldest, if all grants of that time must have expired. It returns "" if
+// there is none.
 func (l clientList) evictable(now time.Time, longest time.Duration) (id string) {
 	for _, unused := range l.unused(now, youngClient) {
 		if !l[unused].Document && (id == "" || l[unused].At.Before(l[id].At)) {

@@ -39,7 +39,7 @@ const (
 	maxClientURIs = 10   // redirect URIs
 	maxClientURI  = 512  // bytes of each other URI
 	maxClientText = 100  // characters of each name, contact and version
-	maxScopes     = 4096 // bytes of scope; a registration is told all scopes that it has
+	maxScopes     = 4096 // bytes of scope; the response to a registration lists all scopes of the client
 	maxContacts   = 5
 )
 
@@ -116,8 +116,9 @@ func unique(list []string) (kept []string) {
 	return kept
 }
 
-// shown returns the digest of what the consent page shows of the client and of its
-// request, of its redirect URIs, and of its ways to begin a grant.
+// shown returns a digest of the metadata that an approval covers: what the consent
+// page shows (names, URIs and scope), the redirect URIs, and whether the client may
+// use the device grant.
 func (m ClientMetadata) shown() Digest {
 	text, err := json.Marshal(
 		[]any{m.Name, m.Author, m.URI, m.LogoURI, m.RedirectURIs, m.has(grantDevice), m.Scope})

@@ -32,8 +32,8 @@ func (c *originCache) find(ctx context.Context, e *Engine, origin string) (known
 	return known, approved
 }
 
-// claim reports whether the cache must be refreshed, and by this caller: the others
-// do not wait for the refresh.
+// claim reports whether this caller must refresh the cache. The other callers do
+// not wait for the refresh.
 func (c *originCache) claim(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -256,7 +256,8 @@ func (e *Engine) Deregister(ctx context.Context, id string, token Secret) error 
 			return err
 		}
 	}
-	// Also while it is being removed: the earlier request may have met a fault.
+	// The token is valid also while the client is being removed, because an earlier
+	// request may have failed on the way.
 	if err := r.checkToken(token); err != nil {
 		return err
 	}

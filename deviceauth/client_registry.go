@@ -88,11 +88,12 @@ func (r *clientRecord) vouches(m ClientMetadata) bool {
 	return r.Approved != (Digest{}) && r.Approved == m.shown()
 }
 
-// unusedLife is how long a client is kept that no person approves.
+// unusedLife is how long a client is kept that neither a person nor the operator
+// approves.
 const unusedLife = day
 
-// isOver reports whether the record counts as none: it is being removed, or has expired
-// because no person approved the client in time.
+// isOver reports whether the record is treated as absent: it is being removed, or has
+// expired because neither a person nor the operator approved the client in time.
 func (r *clientRecord) isOver(now time.Time) bool {
 	return r.Removed || r.Used.IsZero() && r.Approved == (Digest{}) && now.Sub(r.Registered) > unusedLife
 }

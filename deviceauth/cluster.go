@@ -13,12 +13,12 @@ type Cluster interface {
 	// OnChange sets the listener, which is called for every grant that any gateway
 	// changes, soon after the change. There is only one listener.
 	OnChange(listener func(ID))
-	// RecordPoll records a poll of a pending code, and atomically returns what was
-	// recorded of the code before: of two simultaneous polls one is the earlier one.
+	// RecordPoll records a poll of a pending code, and returns what was recorded of
+	// the code before. It is atomic: one of two simultaneous polls sees the other.
 	RecordPoll(ctx context.Context, p Poll) (PollRecord, error)
-	// SetInterval sets the interval of a code if the current one is from, and returns
-	// the one before: it has been set if that is from. It does nothing for a code of
-	// which no poll is recorded.
+	// SetInterval replaces the interval of a code, but only if it is equal to from.
+	// It returns the interval before the call: if that is from, the interval has
+	// been replaced. It does nothing for a code of which no poll is recorded.
 	SetInterval(ctx context.Context, id ID, from, to time.Duration) (was time.Duration, err error)
 	// CountUp increments the counter of a key, and returns its value and the end of
 	// its window, which begins with the first event.

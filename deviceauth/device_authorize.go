@@ -27,7 +27,7 @@ type AuthorizeRequest struct {
 	// characters.
 	Place string
 	// Label is the name that the device gives itself, such as a host name. It is
-	// spelled as by [text.CleanName], and shown as a claim of the device, never as a
+	// normalized by [text.CleanName], and shown as a claim of the device, never as a
 	// fact.
 	Label string
 }
@@ -44,7 +44,7 @@ func (r AuthorizeRequest) place() string {
 type Authorization struct {
 	DeviceCode Secret
 	UserCode   string // formatted by the mask
-	Linkable   bool   // the user code may be part of an URL (verification_uri_complete)
+	Linkable   bool   // the user code may be part of a URL (verification_uri_complete)
 	ExpiresIn  time.Duration
 	Interval   time.Duration
 }

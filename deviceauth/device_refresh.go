@@ -153,7 +153,7 @@ func (e *Engine) reportRefusal(id ID, after *Grant, r Rotation, now time.Time, e
 	case after == nil && AsError(err) == nil && !errors.Is(err, ErrNotFound):
 		e.cfg.PollState.undelivered.note(id, undelivered{presented: r.Presented}, now)
 	case ended && (after.Reason == ReasonBarred || after.Reason == ReasonDisabled):
-		e.barring(after, after.Person, e.client(after.ClientID), netip.Addr{})
+		e.emitBarred(after, after.Person, e.client(after.ClientID), netip.Addr{})
 	case ended:
 		e.emit(EventReplayed, after, nil)
 	}

@@ -13,10 +13,11 @@ type RevokeRequest struct {
 	Token  string // a refresh or an access token
 }
 
-var errNotYours = NewError("invalid_grant", "this token is another client's")
+var errOtherClientsToken = NewError("invalid_grant", "this token is another client's")
 
-// errNotLiving is the error for a token of ours that is no longer valid.
-var errNotLiving = errors.New("the token has ended")
+// errInactiveToken is the error for a token that this server issued and that is no
+// longer valid.
+var errInactiveToken = errors.New("the token has ended")
 
 // Revoke ends the grant of a valid token. An unknown token is no error (RFC 7009
 // §2.2), and neither is one that is no longer valid: an expired access token or a
@@ -30,26 +31,26 @@ func (e *Engine) Revoke(ctx context.Context, r RevokeRequest) error {
 	if err != nil {
 		return err
 	}
-	id, lives, ok := e.grantOf(r.Token)
+	id, valid, ok := e.grantOf(r.Token)
 	if !ok {
 		return nil
 	}
 	err = e.end(ctx, id, ReasonRevoked, func(g *Grant) error {
 		switch {
-		case !lives(g):
-			return errNotLiving
+		case !valid(g):
+			return errInactiveToken
 		case g.ClientID != client.ID:
-			return errNotYours
+			return errOtherClientsToken
 		}
 		return nil
 	})
-	if errors.Is(err, ErrNotFound) || errors.Is(err, errNotLiving) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errInactiveToken) {
 		return nil
 	}
 	return err
 }
 
-// anyOwner permits to end a grant, whoever owns it.
+// anyOwner permits ending the grant of any person.
 func anyOwner(*Grant) error { return nil }
 
 // end revokes a grant unless owned returns an error. It does not change a grant that
@@ -78,14 +79,14 @@ func (e *Engine) finish(
 	})
 	if err == nil && ended {
 		e.cfg.PollState.wake(id)
-		e.by(EventRevoked, g, g.Person, browser)
+		e.emitByPerson(EventRevoked, g, g.Person, browser)
 	}
 	return g, err
 }
 
-// grantOf returns the id of the grant of a token of ours. lives reports, for the
-// stored grant, whether the token is still valid.
-func (e *Engine) grantOf(token string) (id ID, lives func(*Grant) bool, ok bool) {
+// grantOf returns the id of the grant of a token that this server issued. valid
+// reports, for the stored grant, whether the token is still valid.
+func (e *Engine) grantOf(token string) (id ID, valid func(*Grant) bool, ok bool) {
 	if t, ok := e.refreshKey().parse(token); ok {
 		return t.id, func(g *Grant) bool { return g.honours(e.now(), t.digest(), e.cfg.Lifetime.RefreshGrace) }, true
 	}

@@ -99,7 +99,8 @@ var errTooEarly = NewError("slow_down", "this device asks too often; keep to the
 func (*SlowDownError) Error() string { return errTooEarly.Error() }
 func (*SlowDownError) Unwrap() error { return errTooEarly }
 
-// tokenRequest is the processing of one request for the tokens of a device code.
+// tokenRequest is the processing of one request for the tokens of a device code or
+// an authorization code.
 type tokenRequest struct {
 	e      *Engine
 	client *Client
@@ -115,7 +116,7 @@ type tokenRequest struct {
 // not changed, as in nearly all polls, nothing is written and no token is created.
 func (p *tokenRequest) answer(ctx context.Context) (*Tokens, error) {
 	read := p.e.cfg.Store.Get
-	if p.exchange != nil { // which is not repeated, so an older state must not refuse it
+	if p.exchange != nil { // an exchange is not repeated, so an older state must not refuse it
 		read = p.e.latest
 	}
 	g, err := read(ctx, p.code.id)
@@ -192,7 +193,7 @@ func (p *tokenRequest) again(ctx context.Context, g *Grant) (*Tokens, error) {
 	case errors.Is(err, errRedeemed): // it was changed since; the ordinary path decides
 		return nil, nil
 	case err != nil:
-		p.e.barring(after, after.Person, p.client, netip.Addr{})
+		p.e.emitBarred(after, after.Person, p.client, netip.Addr{})
 		return nil, err
 	}
 	p.e.emit(EventRedeemed, after, after.Person)
@@ -216,9 +217,9 @@ func (p *tokenRequest) redemption(t *Tokens) Redemption {
 }
 
 // redeem repeats on the stored grant what succeeded on the copy, and returns the
-// tokens if it succeeds again: of several simultaneous polls exactly one does. It
-// redeems nothing for a client that has disconnected, to whom the tokens could not be
-// delivered.
+// tokens if it succeeds again, as it does for exactly one of several simultaneous
+// polls. If the client has disconnected it redeems nothing, because the tokens could
+// not be delivered.
 func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens) (*Tokens, error) {
 	if ctx.Err() != nil {
 		return nil, errPending
@@ -240,11 +241,11 @@ func (p *tokenRequest) redeem(ctx context.Context, now time.Time, tokens *Tokens
 		p.e.cfg.PollState.pending.Release(g.ID) // the approval may have been given at another gateway
 		return tokens, nil
 	case before != g.State && g.Reason == ReasonElsewhere:
-		p.e.by(EventRevoked, g, g.Person, p.exchange.From)
+		p.e.emitByPerson(EventRevoked, g, g.Person, p.exchange.From)
 	case before != g.State && g.State == Revoked:
 		p.e.emit(EventReplayed, g, nil)
 	case before != g.State && g.State == Denied:
-		p.e.barring(g, g.Person, p.client, netip.Addr{})
+		p.e.emitBarred(g, g.Person, p.client, netip.Addr{})
 	}
 	return nil, err
 }

@@ -22,7 +22,7 @@ const (
 	EventRevoked       = "grant_revoked"     // a grant was ended by a request
 	EventRenamed       = "device_renamed"    // a person gave their device a name, or removed it
 	EventSessionsEnded = "sessions_ended"    // a person was signed out of the pages, by the operator or at the upstream
-	EventMoved         = "decision_refused"  // a session decided from another network than its person's sign-ins
+	EventMoved         = "decision_refused"  // a session tried to decide from another network than its sign-ins
 	EventPaused        = "logins_paused"     // the operator stopped connecting devices
 	EventResumed       = "logins_resumed"    // the operator resumed connecting devices
 
@@ -60,25 +60,25 @@ func EventNames() []string {
 // maxEventText bounds what an event quotes, in characters.
 const maxEventText = 100
 
-// quoted returns outside text in the form in which an event may have it, without
-// credentials.
+// quoted returns text from outside the server in the form in which an event may
+// contain it: converted by [text.Plain], truncated, and without credentials.
 func quoted(raw string, most int) string {
-	raw = strings.ToValidUTF8(raw[:min(len(raw), 4*most)], "") // before anything looks at all of it
+	raw = strings.ToValidUTF8(raw[:min(len(raw), 4*most)], "") // limits the work of the next line
 	all := []rune(text.WithoutCredentials(text.Plain(raw)))
 	return string(all[:min(len(all), most)])
 }
 
-// by emits an event for what a person did to a grant, with the address of their
+// emitByPerson emits an event for what a person did to a grant, with the address of their
 // browser.
-func (e *Engine) by(name string, g *Grant, p *Person, browser netip.Addr) {
+func (e *Engine) emitByPerson(name string, g *Grant, p *Person, browser netip.Addr) {
 	event := e.about(name, g, p)
 	event.Browser = e.Address(browser)
 	e.emitEvent(event)
 }
 
-// barring emits an event for a person who is not permitted, with the rule. c is the
+// emitBarred emits an event for a person who is not permitted, with the rule. c is the
 // client concerned, or nil; browser is invalid when a device made the request.
-func (e *Engine) barring(g *Grant, p *Person, c *Client, browser netip.Addr) {
+func (e *Engine) emitBarred(g *Grant, p *Person, c *Client, browser netip.Addr) {
 	event := e.about(EventBarred, g, p)
 	event.Browser, event.Rule = e.Address(browser), quoted(e.rule(g, p, c), 5*maxEventText)
 	if c != nil {

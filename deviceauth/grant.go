@@ -103,7 +103,7 @@ func (g *Grant) CrowdOut(now time.Time) error {
 
 // Redeem answers a poll (RFC 8628 §3.4); poll_state.go decides whether it is too early
 // (§3.5). The order of the checks is part of the contract: another client's code reveals
-// nothing, a replay is always recognized, and an end is told before the interval counts.
+// nothing, a replay is always recognized, and an end is reported whatever the interval.
 func (g *Grant) Redeem(now time.Time, r Redemption) error {
 	if err := r.belongs(g); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (g *Grant) Redeem(now time.Time, r Redemption) error {
 		return errExpired
 	}
 	if _, err := r.terms(g); err != nil {
-		return err // the grant is not changed: it works again once the configuration does
+		return err // the grant is not changed: its code is valid again once the configuration permits it
 	}
 	if g.State == Approved {
 		return g.activate(now, r)
@@ -159,7 +159,7 @@ func (g *Grant) Exchange(now time.Time, r Redemption) error {
 }
 
 // Reissue gives out the code of an authorization request once more: the person approved
-// it a second time. The code is another one only if its key has been replaced since.
+// it a second time. The code is the same unless its key has been replaced since.
 func (g *Grant) Reissue(now time.Time, p *Person, code Digest) error {
 	g.Renew(now.Add(codeLifetime))
 	mine := g.State == Pending || g.State == Approved && g.Person.Subject == p.Subject
@@ -194,7 +194,7 @@ func (g *Grant) activate(now time.Time, r Redemption) error {
 	return nil
 }
 
-// Redeliver permits to deliver the tokens of an earlier redemption that were not
+// Redeliver permits the delivery of the tokens of an earlier redemption that were not
 // delivered because the store failed: the device received 503 and polls again. It
 // changes the grant again, so that the grant is on disk before the tokens are sent.
 func (g *Grant) Redeliver(now time.Time, r Redelivery) error {
@@ -259,7 +259,7 @@ func (g *Grant) forgetCode() {
 	}
 }
 
-// Rename sets the name that its owner gives to a device, spelled as by
+// Rename sets the name that its owner gives to a device, normalized by
 // [text.CleanName]; an empty name removes it. Only a connected device can be named.
 func (g *Grant) Rename(now time.Time, p *Person, name string) error {
 	if !g.Belongs(p) || !g.isConnection(now) {

@@ -60,8 +60,8 @@ type Redemption struct {
 	Refresh     *Refresh           // the refresh token that has been created with offline_access, else nil
 }
 
-// belongs refuses a code of another client, or a request without the code's
-// code_verifier. The error reveals nothing, and the grant is not changed.
+// belongs refuses a code of another client with the same error as an unknown one,
+// and a request without the code's code_verifier. The grant is not changed.
 func (r Redemption) belongs(g *Grant) error {
 	switch {
 	case g.ClientID != r.ClientID || !g.Device.equal(r.Device) || g.Redirect != r.Redirect:
@@ -112,7 +112,8 @@ type Rotation struct {
 	AccessUntil time.Time          // expiry of the access token that has been created
 }
 
-// check is called last, so that a replay with a wrong scope still counts as a replay.
+// check returns an error if the requested scope or resource is not permitted. It is
+// called last, so that a replay with a wrong scope still counts as a replay.
 func (r Rotation) check(g *Grant) error {
 	_, err := r.terms(g)
 	return err

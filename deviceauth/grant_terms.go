@@ -29,7 +29,7 @@ var errNothingLeft = NewError("invalid_grant", "this client may have nothing any
 // configuration again is permitted again.
 func (e Entitlement) terms(g *Grant, asked Scope, resource []string) (Terms, error) {
 	left := Terms{Scope: g.Scope.and(e.Scope), Audience: e.audience(g)}
-	if len(left.Audience) == 0 && len(g.Audience) > 0 || left.Scope.isVain() && !g.Scope.isVain() {
+	if len(left.Audience) == 0 && len(g.Audience) > 0 || left.Scope.permitsNothing() && !g.Scope.permitsNothing() {
 		return Terms{}, errNothingLeft
 	}
 	if !asked.Within(g.Scope) {
@@ -87,6 +87,8 @@ func (s Scope) and(other Scope) Scope {
 	return NewScope(slices.DeleteFunc(s.List(), func(t string) bool { return !other.Has(t) })...)
 }
 
-// isVain reports whether a scope permits nothing: offline_access alone only extends
+// permitsNothing reports whether a scope permits nothing: offline_access alone only extends
 // the access (OpenID Connect Core §11).
-func (s Scope) isVain() bool { return strings.TrimSpace(string(s)) == "" || s == ScopeOfflineAccess }
+func (s Scope) permitsNothing() bool {
+	return strings.TrimSpace(string(s)) == "" || s == ScopeOfflineAccess
+}

@@ -75,8 +75,8 @@ func (e *Engine) Introspect(ctx context.Context, r IntrospectRequest) (*Introspe
 // confirmed reads an active grant again, in its current state: a guard in another
 // process caches the response for half a second, and if the store's Get returned an
 // older state as well, a revoked device would not be refused within a second. If the
-// store cannot do that, for example because its disk is full, the result of Get
-// counts, as for guards in this process.
+// store cannot return the current state, for example because its disk is full, the
+// result of Get counts, as for guards in this process.
 func (e *Engine) confirmed(ctx context.Context, g *Grant) (*Grant, error) {
 	latest, err := e.latest(ctx, g.ID)
 	switch {

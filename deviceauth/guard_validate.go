@@ -36,7 +36,7 @@ const (
 	TokenScope     = "scope"
 )
 
-// TokenReasons returns all of these reasons.
+// TokenReasons returns all reasons for refusing a token.
 func TokenReasons() []string {
 	return []string{TokenMalformed, TokenSignature, TokenIssuer, TokenExpired, TokenRevoked, TokenPerson,
 		TokenAudience, TokenScope}
@@ -120,9 +120,9 @@ func (e *Engine) IsActive(ctx context.Context, id ID) (bool, error) {
 	return err == nil && g.IsActive() && e.hasClient(g.ClientID), err
 }
 
-// redeemed returns the grant of a token of ours. Because there is a token, the grant
-// has been redeemed: if the store's Get returns an older state, redeemed reads the
-// current one.
+// redeemed returns the grant of a token that this server issued. Because there is a
+// token, the grant has been redeemed: if the store's Get returns an older state,
+// redeemed reads the current one.
 func (e *Engine) redeemed(ctx context.Context, id ID) (*Grant, error) {
 	g, err := e.cfg.Store.Get(ctx, id)
 	if err != nil || !g.Redeemed.IsZero() {
@@ -188,7 +188,7 @@ type verifiedToken struct {
 // one object instead of several because there may be tens of thousands of them.
 type tokenIdentity struct {
 	of     *Person // as in the store
-	person Person  // as backends see them
+	person Person  // as backends see the person
 	id     Identity
 }
 
@@ -210,10 +210,10 @@ func (e *Engine) identity(a *verifiedToken, g *Grant) *Identity {
 // every request.
 type tokenCache = generations.Shared[[sha256.Size]byte, *verifiedToken]
 
-// generation bounds the memory of the cache: at most two generations of so many
-// tokens, of about 1,000 bytes each.
-const generation = 20_000
+// generationSize is the number of tokens in a generation of the cache, which has at
+// most two generations. A token takes about 1,000 bytes.
+const generationSize = 20_000
 
 func newTokenCache() *tokenCache {
-	return generations.NewShared[[sha256.Size]byte, *verifiedToken](generation)
+	return generations.NewShared[[sha256.Size]byte, *verifiedToken](generationSize)
 }

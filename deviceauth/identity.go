@@ -18,12 +18,12 @@ type Identity struct {
 	Grant    ID
 	Expires  time.Time
 
-	clean  bool                      // whether the person is, see Person.Clean
+	clean  bool                      // whether the person is clean, see Person.Clean
 	common [len(commonClaims)]string // the values of commonClaims
 }
 
 // commonClaims are the claims of the default identity headers of package guard, in the
-// order of those. Their values are computed once and not for every request.
+// order of those headers. Their values are computed once and not for every request.
 var commonClaims = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
 
 // NewIdentity returns the identity for a token with these claims.
@@ -37,7 +37,7 @@ func (id *Identity) set(p *Person, c *AccessClaims) {
 	*id = Identity{Person: p, ClientID: c.ClientID, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0),
 		clean: p.Clean()}
 	for i, name := range commonClaims {
-		id.common[i] = id.spell(name)
+		id.common[i] = id.format(name)
 	}
 	// All values share one string: with many tokens in use, each separate string
 	// would be one more cache miss.
@@ -59,13 +59,13 @@ func (id *Identity) Claim(name string) string {
 			return id.common[i]
 		}
 	}
-	return id.spell(name)
+	return id.format(name)
 }
 
-func (id *Identity) spell(name string) string {
+func (id *Identity) format(name string) string {
 	switch name {
 	case "user", "sub":
-		return id.claim(name)
+		return id.userOrSubject(name)
 	case "upstream":
 		return id.Person.Upstream
 	case "client_id":
@@ -104,9 +104,9 @@ func (id *Identity) Encoded(name string) string {
 // percentEncode encodes everything but the unreserved characters of RFC 3986 §2.3.
 func percentEncode(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// claim returns the person's user or subject, or "" if they are not clean. Such a
+// userOrSubject returns the person's user or subject, or "" if they are not clean. Such a
 // person is refused earlier; this is the last line of defence.
-func (id *Identity) claim(name string) string {
+func (id *Identity) userOrSubject(name string) string {
 	switch {
 	case !id.clean:
 		return ""

@@ -1,12 +1,12 @@
 package deviceauth
 
-// errVerifier is the error for a code with a challenge (RFC 7636 §4.6).
+// errVerifier is the error for a missing or wrong code_verifier (RFC 7636 §4.6).
 var errVerifier = NewError("invalid_grant", "code_verifier is missing, or is not the one of this code's code_challenge")
 
 // parseChallenge parses the code_challenge of a request (RFC 7636 §4.3), which binds
 // the code to the client that requested it. It accepts only S256: with plain, the
-// default, the request itself contains the verifier. Without both parameters there is
-// no challenge.
+// default, the request itself contains the verifier. If both parameters are missing
+// there is no challenge.
 func parseChallenge(challenge, method string) (d Digest, err error) {
 	switch {
 	case challenge == "" && method == "":

@@ -12,8 +12,8 @@ import (
 // PollState is the state beside the grants: held polls, the polling interval of each
 // device, the number of pending grants, and wrong user codes. It is in memory, because
 // none of it is worth a write to disk: at worst a device receives authorization_pending
-// once more. If several gateways share a store, that has the polling intervals and the
-// counts of wrong codes, see [Cluster].
+// once more. If several gateways share a store, the store has the polling intervals and
+// the counts of wrong codes, see [Cluster].
 //
 // A PollState outlives an engine, so that intervals survive a reload of the
 // configuration, and a decision wakes polls that the previous engine still holds.
@@ -67,9 +67,9 @@ type pollVerdict struct {
 }
 
 // checkPoll decides whether a poll of a pending code is too early, and records it, in
-// memory or in the store that several gateways share. If
-// the shared store fails, the poll counts as in time; the fault itself is reported by
-// other requests. The loop ends because an interval only grows, up to maxInterval.
+// memory or in the store that several gateways share. If the shared store fails, the
+// poll counts as in time; the fault itself is reported by other requests. The loop
+// ends because an interval only grows, up to maxInterval.
 func (s *PollState) checkPoll(ctx context.Context, g *Grant, m AuthMethod, now time.Time,
 	interval time.Duration) pollVerdict {
 	if s.shared == nil {

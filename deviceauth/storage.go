@@ -58,8 +58,8 @@ type Store interface {
 // A Recaller is a [Store] that caches some grants in memory, with a state that is
 // never older than what Get returns.
 type Recaller interface {
-	// Recall returns what Get would return, but without disk or network access. It
-	// returns nil if that takes a call of Get.
+	// Recall returns what Get would return, but without disk or network access. nil
+	// means that Get must be called.
 	Recall(id ID) *Grant
 }
 

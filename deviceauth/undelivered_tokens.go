@@ -26,7 +26,7 @@ type undelivered struct {
 
 const (
 	maxUndelivered = 10_000 // grants; some 10 MiB
-	maxForGrant    = 4      // for each: concurrent polls that failed
+	maxForGrant    = 4      // entries of each grant, for concurrent polls that failed
 
 	// undeliveredGrace is how long a device may repeat a request whose tokens were
 	// stored but not delivered. For a refresh it replaces a shorter

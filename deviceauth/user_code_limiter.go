@@ -63,33 +63,34 @@ func neighbourhood(addr netip.Addr) string {
 // results, as they may be right. Gateways that share a store count together; if the
 // store fails, each counts alone.
 func (s *PollState) beginGuess(ctx context.Context, g limit.Attempt, now time.Time) time.Duration {
-	for turn := 0; ; turn++ {
+	for waits := 0; ; waits++ {
 		wait, busy := s.userCodes.Begin(g, now)
 		if wait == 0 {
 			if wait = s.countTogether(ctx, g, now); wait == 0 {
 				return 0
 			}
 			s.userCodes.End(g, false)
-			busy = turn < sharedTurns // the store does not tell which guesses are being looked up
+			busy = waits < maxSharedWaits // the store does not tell which guesses are being looked up
 		}
-		if !busy || turn == guessTurns {
+		if !busy || waits == maxGuessWaits {
 			return wait
 		}
 		select {
-		case <-time.After(guessTurn):
+		case <-time.After(guessWait):
 		case <-ctx.Done():
 			return wait
 		}
 	}
 }
 
-// A lookup takes milliseconds; this is how long other guesses wait for it. Shared
-// counters do not distinguish lookups from wrong codes, and each turn costs several
-// commands, so there are fewer turns for them.
+// A lookup takes milliseconds. Another guess waits for it at most maxGuessWaits
+// times, for guessWait each time. Shared counters do not distinguish lookups from
+// wrong codes, and each attempt costs several commands, so with them it waits at
+// most maxSharedWaits times.
 const (
-	guessTurns  = 20
-	sharedTurns = 2
-	guessTurn   = 10 * time.Millisecond
+	maxGuessWaits  = 20
+	maxSharedWaits = 2
+	guessWait      = 10 * time.Millisecond
 )
 
 // afterwards returns a context for work that must be completed after a request even

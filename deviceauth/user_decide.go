@@ -58,7 +58,7 @@ func (e *Engine) Inspect(ctx context.Context, r InspectRequest) (*Grant, error) 
 	if r.Linked && client.ManualEntry {
 		return nil, errUntyped
 	}
-	return g, e.barred(g, r.Person, r.From, e.acceptable(client, g, r.Person))
+	return g, e.reportBarred(g, r.Person, r.From, e.acceptable(client, g, r.Person))
 }
 
 // checkPermitted checks that a person is still signed in at their upstream, and may
@@ -68,22 +68,22 @@ func (e *Engine) checkPermitted(ctx context.Context, p *Person, id ID, from neti
 		return err
 	}
 	if !e.Permits(p) {
-		e.barredFrom(ctx, id, p, from)
-		return e.bar(p, nil)
+		e.emitNotPermitted(ctx, id, p, from)
+		return e.barError(p, nil)
 	}
 	return nil
 }
 
-// barredFrom emits an event for a person who is not permitted regardless of the
+// emitNotPermitted emits an event for a person who is not permitted regardless of the
 // client, with the grant in question, if there is one.
-func (e *Engine) barredFrom(ctx context.Context, id ID, p *Person, from netip.Addr) {
+func (e *Engine) emitNotPermitted(ctx context.Context, id ID, p *Person, from netip.Addr) {
 	var g *Grant
 	if id != (ID{}) {
 		if found, err := e.cfg.Store.Get(ctx, id); err == nil {
 			g = found
 		}
 	}
-	e.barring(g, p, nil, from)
+	e.emitBarred(g, p, nil, from)
 }
 
 // waiting returns the pending grant of a code, and its client.
@@ -105,7 +105,7 @@ func (e *Engine) waiting(ctx context.Context, code UserCode, now time.Time) (*Cl
 // acceptable checks what a client requires of the person who approves it.
 func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
 	if !e.permitted(c)(p) {
-		return e.bar(p, c)
+		return e.barError(p, c)
 	}
 	if c.FreshSignIn && p.Fresh != g.UserCode {
 		return errNotFresh
@@ -113,12 +113,12 @@ func (e *Engine) acceptable(c *Client, g *Grant, p *Person) error {
 	return nil
 }
 
-// barred emits an event if the error is that a client's rules exclude a person, and
+// reportBarred emits an event if the error is that a client's rules exclude a person, and
 // returns the error. It must not be called within a store's Update, which may run
 // repeatedly.
-func (e *Engine) barred(g *Grant, p *Person, from netip.Addr, verdict error) error {
+func (e *Engine) reportBarred(g *Grant, p *Person, from netip.Addr, verdict error) error {
 	if errors.Is(verdict, errBarred) {
-		e.barring(g, p, e.client(g.ClientID), from)
+		e.emitBarred(g, p, e.client(g.ClientID), from)
 	}
 	return verdict
 }
@@ -174,10 +174,10 @@ func (e *Engine) Answer(ctx context.Context, r AnswerRequest) (*Grant, error) {
 		return nil, errDecided
 	}
 	if err != nil {
-		return nil, e.barred(g, r.Person, r.From, err)
+		return nil, e.reportBarred(g, r.Person, r.From, err)
 	}
 	e.cfg.PollState.pending.Release(g.ID)
-	e.by(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person, r.From)
+	e.emitByPerson(map[bool]string{true: EventApproved, false: EventDenied}[r.Allow], g, r.Person, r.From)
 	if err := e.revokeSuperseded(ctx, g, r); err != nil {
 		return nil, err
 	}
@@ -221,7 +221,7 @@ func (e *Engine) answer(c *Client, g *Grant, now time.Time, r AnswerRequest) err
 	if err := e.acceptable(c, g, r.Person); err != nil {
 		return err
 	}
-	if err := e.near(g, r.From, r.Confirmed); err != nil {
+	if err := e.applyNetworkPolicy(g, r.From, r.Confirmed); err != nil {
 		return err
 	}
 	return g.Approve(now, r.Person)

@@ -62,7 +62,7 @@ func (e *Engine) Rename(ctx context.Context, p *Person, id ID, typed string, fro
 	case errors.Is(err, ErrNotFound):
 		return errNotConnected
 	case err == nil && renamed:
-		e.by(EventRenamed, g, p, from)
+		e.emitByPerson(EventRenamed, g, p, from)
 	}
 	return err
 }

@@ -172,8 +172,8 @@ func (e *Engine) sameNetwork(a, b netip.Addr) bool {
 	return sameNetwork(e.Address(a), e.Address(b), e.networks)
 }
 
-// near applies the network policy to an approval.
-func (e *Engine) near(g *Grant, here netip.Addr, confirmed bool) error {
+// applyNetworkPolicy applies the network policy to an approval.
+func (e *Engine) applyNetworkPolicy(g *Grant, here netip.Addr, confirmed bool) error {
 	switch {
 	case !e.Elsewhere(g, here):
 		return nil

@@ -10,8 +10,8 @@ import (
 // alone, and must be stored so that only the browser that started it can present them
 // (OpenID Connect Core §3.1.2.1, RFC 7636).
 type AuthRequest struct {
-	State         string // returns in the callback's query
-	Nonce         string // returns in the ID token
+	State         string // is returned in the callback's query
+	Nonce         string // is returned in the ID token
 	Verifier      string // the PKCE code verifier
 	RedirectURI   string // to which the upstream redirects the browser
 	SwitchAccount bool   // the person chose to use another account: prompt=select_account

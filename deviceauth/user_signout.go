@@ -41,7 +41,7 @@ func (e *Engine) SignOut(ctx context.Context, l SignOut) error {
 	now := e.now()
 	grants, err := e.cfg.Store.ByOwner(ctx, owner)
 	for _, g := range grants {
-		if !l.means(g.Person, now) {
+		if !l.ends(g.Person, now) {
 			continue
 		}
 		if ended := e.end(ctx, g.ID, ReasonSignedOut, anyOwner); !errors.Is(ended, ErrNotFound) {
@@ -51,8 +51,8 @@ func (e *Engine) SignOut(ctx context.Context, l SignOut) error {
 	return err
 }
 
-// means reports whether the sign-out ends a sign-in.
-func (l SignOut) means(p *Person, now time.Time) bool {
+// ends reports whether the sign-out ends a sign-in.
+func (l SignOut) ends(p *Person, now time.Time) bool {
 	return p != nil && p.Upstream == l.Upstream && (l.Subject == "" || p.Subject == l.Subject) &&
 		(l.Session == "" || p.Session == "" || p.Session == l.Session) && !p.signedInSince(l.At, now)
 }

@@ -15,7 +15,7 @@ func (e *Engine) Issuer() string { return e.cfg.Issuer }
 // Audience returns the allowed audiences, the default first.
 func (e *Engine) Audience() []string { return e.cfg.Audience }
 
-// Mask returns the shape of user codes.
+// Mask returns the format of user codes.
 func (e *Engine) Mask() Mask { return e.cfg.UserCode }
 
 // Session returns how long people stay signed in.
@@ -79,11 +79,12 @@ func (e *Engine) IsClientOrigin(ctx context.Context, origin string) bool {
 	return known
 }
 
-// MayActAs reports whether pages of an origin that [Engine.IsClientOrigin] accepts may act
-// as a client. The operator's own origins may act as any client. Pages of a client that
-// introduced itself may act as that client alone: an attacker can introduce a client,
-// too, and its pages must not read the tokens of another. Where there is no such client there are
-// no tokens, so any page may be told. The errors are those of [Engine.LoadClient].
+// MayActAs reports whether pages of an origin that [Engine.IsClientOrigin] accepts may
+// act as a client. The operator's own origins may act as any client. Pages of a client
+// that introduced itself may act as that client alone: an attacker can introduce a
+// client, too, and its pages must not read the tokens of another. If the client does not
+// exist there are no tokens to protect, so the result is true. The errors are those of
+// [Engine.LoadClient].
 func (e *Engine) MayActAs(ctx context.Context, origin, clientID string) (bool, error) {
 	if e.origins[origin] {
 		return true, nil
