@@ -82,8 +82,8 @@ type Guard struct {
 }
 
 // New returns a guard with options, for the tokens of one server.
-func New(g Options, of TokenValidator) *Guard {
-	s := &Guard{options: g, server: of, headers: g.identityHeaders()}
+func New(g Options, server TokenValidator) *Guard {
+	s := &Guard{options: g, server: server, headers: g.identityHeaders()}
 	return s
 }
 

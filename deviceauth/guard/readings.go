@@ -68,8 +68,8 @@ func withoutParameters(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// withoutQuery cuts off a path at an encoded ? or #, as a server does that decodes
-// before it looks for them.
+// withoutQuery cuts off a path at an encoded ? or #, as servers do that decode the
+// path before they look for these characters.
 func withoutQuery(p string) string {
 	if i := strings.IndexAny(p, "?#"); i > 0 {
 		return p[:i]
@@ -215,9 +215,9 @@ func withoutIgnored(p string) string {
 	return string(out)
 }
 
-// withoutJoiners removes invisible characters where a script needs them: after
-// characters that are neither ASCII nor Latin, Greek or Cyrillic letters, as in
-// Persian and in emoji.
+// withoutJoiners removes invisible characters where a writing system needs them:
+// after characters that are neither ASCII nor Latin, Greek or Cyrillic letters, as
+// in Persian and in emoji.
 func withoutJoiners(p string) string {
 	out := make([]rune, 0, len(p))
 	needed := false

@@ -69,7 +69,7 @@ func (s Resource) write(w http.ResponseWriter, r *http.Request) {
 		"authorization_servers":    s.Servers,
 		"bearer_methods_supported": []string{"header"},
 	}
-	// offline_access is requested by the client and is no scope of a resource.
+	// offline_access is requested by the client and is not a scope of a resource.
 	// Clients look for it in the server's metadata.
 	scopes := slices.DeleteFunc(s.Scope.List(), func(scope string) bool {
 		return scope == deviceauth.ScopeOfflineAccess

@@ -13,7 +13,7 @@ import (
 // that, in every reading that some backend may have of it.
 
 var (
-	// ErrTarget refuses a request target that is no path.
+	// ErrTarget refuses a request target that is not a path.
 	ErrTarget = malformed("the request target must be a path, " +
 		"such as /v2/products?page=1 (RFC 9112 section 3.2.1)")
 	// ErrPath refuses a path on whose meaning servers disagree.
@@ -108,9 +108,10 @@ func CheckSpelling(u *url.URL) error {
 
 // HasOtherReading reports whether the readings of a path, as returned by [Readings],
 // mean anything else than the first one, for rules that see only that. Two kinds of
-// readings do not: a path without the invisible characters that its script needs; and
-// the directory of a script, if nothing follows the script's name. (A rule for
-// exactly that directory does not apply to the scripts or to anything else in it.)
+// readings do not: a path without the invisible characters that its writing system
+// needs; and the directory of a script, if nothing follows the script's name. (A rule
+// for exactly that directory does not apply to the scripts or to anything else in
+// it.)
 func HasOtherReading(readings []string) bool {
 	own, directory := withoutJoiners(readings[0]), ""
 	if scriptEnd(own) == len(own) {
@@ -132,20 +133,20 @@ var readers = []func(string) string{
 // trailing slash. Most requests have such a path, so it costs one pass and no
 // allocation.
 func isPlain(p string) bool {
-	dots, foreign, before := false, false, byte(0)
+	dots, nonASCII, before := false, false, byte(0)
 	for i := range len(p) {
 		switch c := p[i]; {
 		case c == '/' && (before == '/' || before == '.' || before == ' '), before == ':' && (c == ':' || c == '$'),
 			c == ';', c == '\\', c == '%', c == '?', c == '#', c < ' ', c == 0x7f:
 			return false
 		case c >= utf8.RuneSelf:
-			foreign = true
+			nonASCII = true
 		case c == '.':
 			dots = true
 		}
 		before = p[i]
 	}
-	if before == '.' || before == ' ' || foreign && (len(p) > maxUnusual || normalized(p) != p || shortest(p) != p) {
+	if before == '.' || before == ' ' || nonASCII && (len(p) > maxUnusual || normalized(p) != p || shortest(p) != p) {
 		return false
 	}
 	return !dots || !HasDotSegment(p) && scriptEnd(p) < 0

@@ -76,7 +76,7 @@ func decode(from map[string]any, to any) error {
 
 // An introspectionCache has recently verified tokens by their digests, each with the
 // latest response about it. Tokens that are no longer used are dropped.
-type introspectionCache = generations.Shared[[sha256.Size]byte, *introspected]
+type introspectionCache = generations.Shared[[sha256.Size]byte, *cachedToken]
 
 // generation is the number of tokens in one generation of the cache. It is the same
 // as in the server's own guard.
@@ -84,19 +84,19 @@ const generation = 20_000
 
 // newIntrospectionCache returns an empty cache.
 func newIntrospectionCache() *introspectionCache {
-	return generations.NewShared[[sha256.Size]byte, *introspected](generation)
+	return generations.NewShared[[sha256.Size]byte, *cachedToken](generation)
 }
 
-// An introspected is a verified token with the latest response about it.
-type introspected struct {
+// A cachedToken is a verified token with the latest response about it.
+type cachedToken struct {
 	claims *deviceauth.AccessClaims
-	turn   chan struct{} // a lock with room for one: held by the request that asks the server
-	last   atomic.Pointer[expiring]
+	turn   chan struct{} // a lock: it is full while a request asks the server
+	last   atomic.Pointer[cachedResponse]
 }
 
-// An expiring is a response with the time of its request, or the error if there was
-// none.
-type expiring struct {
+// A cachedResponse is a response with the time of its request, or the error if
+// there was no response.
+type cachedResponse struct {
 	asked, ended time.Time
 	id           *deviceauth.Identity // nil: the token is not active
 	err          error
@@ -107,7 +107,7 @@ type expiring struct {
 // short the cache lifetime is. An error may be used for a moment, and for its own
 // token only, so that a failing server is not asked more often than a healthy one,
 // and requests that waited for a timeout do not wait again one after the other.
-func (d *expiring) usable(arrived time.Time, memory time.Duration) bool {
+func (d *cachedResponse) usable(arrived time.Time, memory time.Duration) bool {
 	switch {
 	case d == nil:
 		return false
@@ -120,7 +120,7 @@ func (d *expiring) usable(arrived time.Time, memory time.Duration) bool {
 // current returns the server's response about the token, from the cache or from the
 // server. Of several concurrent requests one asks the server, and the others wait for
 // its result.
-func (e *introspected) current(
+func (e *cachedToken) current(
 	ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error),
 ) (*deviceauth.Identity, error) {
 	arrived := time.Now()
@@ -141,7 +141,7 @@ func (e *introspected) current(
 	if ctx.Err() != nil { // select chooses at random if both cases are ready
 		return nil, ctx.Err()
 	}
-	next := &expiring{asked: time.Now()}
+	next := &cachedResponse{asked: time.Now()}
 	next.id, next.err = ask()
 	next.ended = time.Now()
 	e.last.Store(next)

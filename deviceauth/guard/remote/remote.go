@@ -158,7 +158,7 @@ func (s *Server) acceptsAudience(these, has []string) bool {
 
 // known returns a verified, unexpired token of the server. A token is verified once,
 // and then found by its SHA-256.
-func (s *Server) known(ctx context.Context, token string) (*introspected, error) {
+func (s *Server) known(ctx context.Context, token string) (*cachedToken, error) {
 	key := sha256.Sum256([]byte(token))
 	if known, found := s.introspections.Get(key); found {
 		if hasExpired(known.claims) {
@@ -170,5 +170,5 @@ func (s *Server) known(ctx context.Context, token string) (*introspected, error)
 	if err != nil {
 		return nil, err
 	}
-	return s.introspections.Add(key, &introspected{claims: claims, turn: make(chan struct{}, 1)}), nil
+	return s.introspections.Add(key, &cachedToken{claims: claims, turn: make(chan struct{}, 1)}), nil
 }
