@@ -151,7 +151,7 @@ func (s *vendorDialect) appID(r *http.Request) string {
 func (s *vendorDialect) appOf(c *deviceauth.Registered) app {
 	m, self := c.Metadata, s.path(codeOnTimeApps)+"/"+c.ID
 	// The API has one member for redirect URIs; several are separated by spaces, so that
-	// who sets trusted sees all of them.
+	// the operator who sets trusted sees all of them.
 	uri := strings.Join(m.RedirectURIs, " ")
 	return app{
 		Links: links{

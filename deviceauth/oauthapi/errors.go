@@ -77,14 +77,14 @@ func (s *vendorDialect) errorName(err error, refusal *deviceauth.Error) string {
 }
 
 // faultResponse logs a fault of this server and returns a 503 without its details,
-// which could name hosts, files or people. That the document of a client is away is
-// told to the client alone.
+// which could name hosts, files or people. If the metadata document of a client
+// cannot be fetched, only the client is told why, and nothing is logged.
 func (h *Handler) faultResponse(r *http.Request, err error) *endpoint.Response {
 	body := endpoint.OAuthError{
 		Error: "temporarily_unavailable", Description: "the server cannot answer now; try again",
 	}
-	if away, ok := errors.AsType[*deviceauth.DocumentFault](err); ok {
-		body.Description = away.Error()
+	if fault, ok := errors.AsType[*deviceauth.DocumentFault](err); ok {
+		body.Description = fault.Error()
 	} else {
 		h.cfg.Log.Fault(r, "", err)
 	}

@@ -130,7 +130,8 @@ func (h *Handler) find(path string) (endpoint.Route, bool) {
 	if r, ok := h.routes[path]; ok {
 		return r, true
 	}
-	// Any path below it: a token that is sent there must not be passed to the site.
+	// Any path below the registration endpoint: a token that is sent there must not be
+	// passed to the site.
 	if strings.HasPrefix(path, h.cfg.Paths.Register+"/") && h.registration.Methods != nil {
 		return h.registration, true
 	}

@@ -24,8 +24,8 @@ var (
 )
 
 // notJSON returns the error for a body that is not a JSON object, although its
-// Content-Type is JSON. It tells if the body looks like a form with the wrong
-// Content-Type.
+// Content-Type is JSON. Its description says so if the body looks like a form with
+// the wrong Content-Type.
 func notJSON(body []byte) error {
 	if p, err := formParams(string(body)); err == nil && p.anyKnown() && !bytes.HasPrefix(body, []byte("{")) {
 		return badRequest("the body looks like a form, but Content-Type says application/json: " +

@@ -179,7 +179,8 @@ func (p params) check() error {
 			return badRequest("the parameter " + name + " is repeated")
 		}
 		for _, v := range values {
-			// Percent-encoded ones; the body itself has been checked.
+			// The body itself has been checked, but its percent-encoding may contain
+			// these bytes.
 			if strings.ContainsRune(v, 0) || !utf8.ValidString(v) {
 				return badRequest("a parameter contains a NUL character, or is not UTF-8")
 			}

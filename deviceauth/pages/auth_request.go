@@ -108,13 +108,13 @@ func (h *Handler) redirectToUpstream(
 const maxSignInBytes = 5 << 10
 
 // dropOldSignIns drops the oldest sign-ins in progress, so that there is room for one
-// more. The one with the state over is dropped in any case.
-func (h *Handler) dropOldSignIns(r *http.Request, over string) (dropped []*http.Cookie) {
+// more. The one with the state ended is dropped in any case.
+func (h *Handler) dropOldSignIns(r *http.Request, ended string) (dropped []*http.Cookie) {
 	began, size := map[string]time.Time{}, map[string]int{}
 	for _, c := range r.Cookies() {
 		name, found := strings.CutPrefix(c.Name, h.cookieName(signInCookie))
 		name, _, _ = strings.Cut(name, pieceMark)
-		if name = signInCookie + name; !found || name == signInCookieName(over) {
+		if name = signInCookie + name; !found || name == signInCookieName(ended) {
 			continue
 		}
 		size[name] += len(c.Value)
@@ -183,7 +183,7 @@ func (h *Handler) callback(r *http.Request) (*endpoint.Response, error) {
 }
 
 // signedIn starts the session of a person who signed in at an upstream, and redirects
-// to the page for which they did.
+// to the page that required the sign-in.
 func (h *Handler) signedIn(
 	r *http.Request, u deviceauth.Upstream, person *deviceauth.Person, f flow,
 ) (*endpoint.Response, error) {
@@ -198,13 +198,13 @@ func (h *Handler) signedIn(
 		return nil, err
 	}
 	next := h.afterSignIn(f)
-	f.Next, f.Led = "", h.flow(r).Led // Next is only for this sign-in
+	f.Next, f.Redirected = "", h.flow(r).Redirected // Next is only for this sign-in
 	// Another tab, or another site, may have changed the flow since.
 	flow, err := h.sealFlowCookie(r, f)
 	if err != nil {
 		return nil, err
 	}
-	page, err := h.goOn(next, f)
+	page, err := h.redirectWithFlow(next, f)
 	if err != nil {
 		return nil, err
 	}

@@ -71,8 +71,8 @@ func (h *Handler) authorize(r *http.Request) (*endpoint.Response, error) {
 const maxQuery = 8 << 10
 
 // authorizeByPost redirects the browser to the same request by GET (OpenID Connect
-// Core §3.1.2.1 requires both methods): a form from another site is sent without
-// cookies (SameSite=Lax), but not a navigation.
+// Core §3.1.2.1 requires both methods): with a form from another site the browser
+// sends no cookies (SameSite=Lax), but with a navigation it does.
 func (h *Handler) authorizeByPost(r *http.Request) (*endpoint.Response, error) {
 	r.Body = http.MaxBytesReader(nil, r.Body, endpoint.MaxBody)
 	if err := r.ParseForm(); err != nil {
@@ -198,17 +198,17 @@ func (h *Handler) begin(r *http.Request, request deviceauth.CodeRequest) (*endpo
 	if err != nil {
 		return nil, err
 	}
-	page, err := h.goOn(next, f)
+	page, err := h.redirectWithFlow(next, f)
 	if err != nil {
 		return nil, err
 	}
 	return page.AddCookies(cookies...), nil
 }
 
-// goOn redirects to a page for a flow. A flow with an authorization request is in the
+// redirectWithFlow redirects to a page for a flow. A flow with an authorization request is in the
 // URL, because two programs may send requests simultaneously, and there is only one
 // cookie.
-func (h *Handler) goOn(page string, f flow) (*endpoint.Response, error) {
+func (h *Handler) redirectWithFlow(page string, f flow) (*endpoint.Response, error) {
 	if f.Request == nil {
 		return endpoint.Redirect(h.cfg.Path + page), nil
 	}

@@ -50,12 +50,12 @@ func (h *Handler) beginSession(r *http.Request, p *deviceauth.Person) ([]*http.C
 
 // A flow keeps the code during a sign-in, so that it is in no URL, log or history.
 type flow struct {
-	ID     string   `json:"id"`               // of this browser, to which the form of the code is bound
-	Code   string   `json:"code,omitempty"`   // typed by a person, or from a link
-	Linked bool     `json:"linked,omitempty"` // from a link
-	Posted bool     `json:"posted,omitempty"` // submitted with our own form; no other code is looked up
-	Next   string   `json:"next,omitempty"`   // the page after the sign-in, if not the question
-	Led    []string `json:"led,omitempty"`    // the ids of the last [outcome]s that redirected to a program
+	ID         string   `json:"id"`               // of this browser, to which the form of the code is bound
+	Code       string   `json:"code,omitempty"`   // typed by a person, or from a link
+	Linked     bool     `json:"linked,omitempty"` // from a link
+	Posted     bool     `json:"posted,omitempty"` // submitted with our own form; no other code is looked up
+	Next       string   `json:"next,omitempty"`   // the page after the sign-in, if not the question
+	Redirected []string `json:"led,omitempty"`    // ids of the last [outcome]s that redirected to a program
 
 	// The authorization request of a program in this browser (RFC 6749 §4.1.1),
 	// instead of a code.
@@ -65,25 +65,26 @@ type flow struct {
 }
 
 // anew returns an empty flow of the same browser.
-func (f flow) anew() flow { return flow{ID: f.ID, Led: f.Led} }
+func (f flow) anew() flow { return flow{ID: f.ID, Redirected: f.Redirected} }
 
-// maxLed is how many outcomes a flow records; each is valid for a minute.
-const maxLed = 5
+// maxRedirected is how many outcomes a flow records; each is valid for a minute.
+const maxRedirected = 5
 
-// lead records that the browser is redirected to a program because of an outcome, and
-// reports whether it was before.
-func (f *flow) lead(id string) (again bool) {
-	if slices.Contains(f.Led, id) {
+// recordRedirect records that the browser is redirected to a program because of an
+// outcome, and reports whether it has been before.
+func (f *flow) recordRedirect(id string) (again bool) {
+	if slices.Contains(f.Redirected, id) {
 		return true
 	}
-	f.Led = append(f.Led[max(0, len(f.Led)+1-maxLed):], id)
+	f.Redirected = append(f.Redirected[max(0, len(f.Redirected)+1-maxRedirected):], id)
 	return false
 }
 
 // hasQuestion reports whether there is a question for the person.
 func (f flow) hasQuestion() bool { return f.Posted || f.Request != nil }
 
-// signInCode returns the code by which a new sign-in is known to be for the question.
+// signInCode returns the code that marks a sign-in as one for the question, see
+// [deviceauth.Person.Fresh].
 func (f flow) signInCode() deviceauth.UserCode {
 	if f.Request != nil {
 		return f.Request.SignInCode()

@@ -45,8 +45,8 @@ func (h *Handler) codePage(r *http.Request) (*endpoint.Response, error) {
 }
 
 // A codeForm is the encrypted hidden field of a code's form. Its flow id proves that
-// the form is ours: no other site can create one. A code from a link counts as such
-// even if the person edits it, until the field has been empty.
+// the form is ours: no other site can create one. A code from a link counts as one
+// from a link even if the person edits it, until the field has been empty.
 type codeForm struct {
 	Flow   string `json:"flow"`
 	Filled bool   `json:"filled,omitempty"`
@@ -112,7 +112,8 @@ func (h *Handler) submitCode(r *http.Request) (*endpoint.Response, error) {
 	if opens && form.Flow != f.ID { // the form is older than the cookie, or two tabs were opened simultaneously
 		return h.showCode(r, http.StatusOK, f.anew(), "code.again")
 	}
-	f = flow{ID: f.ID, Led: f.Led, Code: printable(r.PostFormValue("user_code")), Linked: form.Filled || !opens}
+	f = f.anew()
+	f.Code, f.Linked = printable(r.PostFormValue("user_code")), form.Filled || !opens
 	// Text that cannot be a code is reported at the field, so that no one signs in in
 	// vain.
 	switch {

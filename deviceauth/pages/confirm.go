@@ -64,7 +64,7 @@ func (h *Handler) confirmPage(r *http.Request) (*endpoint.Response, error) {
 	case s == nil && f.Request != nil && f.Request.WantsSignIn(nil, time.Now()):
 		return h.freshSignIn(r, f, h.clientName(f.Request.ClientID))
 	case s == nil:
-		return h.goOn("/sign-in", f)
+		return h.redirectWithFlow("/sign-in", f)
 	// Checked before the question, too; the refusal emits an event, see
 	// DecisionRefused.
 	case h.cfg.Engine.CheckNetwork(s, h.cfg.ClientIP(r)) != nil:

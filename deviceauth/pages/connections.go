@@ -70,7 +70,7 @@ func (h *Handler) connectionsPage(r *http.Request) (*endpoint.Response, error) {
 	}
 	var v connectionsView
 	// A client that introduced itself is loaded for its name; one that was removed, or
-	// whose document is away, is shown by its id.
+	// whose metadata document cannot be fetched, is shown by its id.
 	for _, g := range grants {
 		_, err := h.cfg.Engine.LoadClient(r.Context(), g.ClientID)
 		if err != nil && deviceauth.AsError(err) == nil && !errors.As(err, new(*deviceauth.DocumentFault)) {

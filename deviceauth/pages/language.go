@@ -161,20 +161,20 @@ type localizer struct {
 	Dir          string          // ltr or rtl
 }
 
-// speak returns the localizer for a request (RFC 9110 §12.5.4).
-func (l *catalogs) speak(r *http.Request) *localizer {
+// forRequest returns the localizer for a request (RFC 9110 §12.5.4).
+func (l *catalogs) forRequest(r *http.Request) *localizer {
 	// An invalid header counts as missing.
 	wanted, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
-	return l.speakTo(wanted)
+	return l.forLanguages(wanted)
 }
 
-// speakTo returns the localizer for some languages, the preferred one first.
-func (l *catalogs) speakTo(wanted []language.Tag) *localizer {
+// forLanguages returns the localizer for some languages, the preferred one first.
+func (l *catalogs) forLanguages(wanted []language.Tag) *localizer {
 	// Before the matcher, which would accept simplified characters for traditional
 	// ones.
 	wanted = readableTags(wanted, l.tags)
 	_, i, _ := l.matcher.Match(wanted...)
-	s := l.speech(i)
+	s := l.byIndex(i)
 	page, _ := l.tags[i].Base()
 	same := slices.DeleteFunc(wanted, func(tag language.Tag) bool {
 		base, _ := tag.Base()
@@ -215,8 +215,8 @@ func hasScript(list []language.Tag, letters language.Script) bool {
 	})
 }
 
-// speech returns the localizer of the i-th language; English is the first.
-func (l *catalogs) speech(i int) *localizer {
+// byIndex returns the localizer of the i-th language; English is the first.
+func (l *catalogs) byIndex(i int) *localizer {
 	tag := l.tags[i]
 	s := &localizer{
 		printer: message.NewPrinter(tag, message.Catalog(l.catalog)), keys: l.keys, untranslated: l.untranslated[tag],

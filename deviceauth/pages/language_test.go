@@ -140,7 +140,7 @@ func TestPagesSpeakTheBrowsersLanguage(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Accept-Language", accept)
-		if s := l.speak(r); s.Lang != want || s.Dir != map[bool]string{true: "rtl", false: "ltr"}[want == "ar"] {
+		if s := l.forRequest(r); s.Lang != want || s.Dir != map[bool]string{true: "rtl", false: "ltr"}[want == "ar"] {
 			t.Errorf("%.40q is answered in %s, %s; want %s", accept, s.Lang, s.Dir, want)
 		}
 	}
@@ -158,7 +158,7 @@ func TestNumbersHaveTheirForms(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Accept-Language", accept)
 		for i, d := range []time.Duration{0, time.Minute, time.Hour - time.Second, time.Hour, 49 * time.Hour} {
-			if got := l.speak(r).Ago(time.Now().Add(-d)); got != want[i] {
+			if got := l.forRequest(r).Ago(time.Now().Add(-d)); got != want[i] {
 				t.Errorf("%s: %v is %q, want %q", accept, d, got, want[i])
 			}
 		}
@@ -173,11 +173,11 @@ func TestNamesDoNotTurnTheWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest("GET", "/", nil)
-	if got := l.speak(r).say("confirm.title", "TV\u202e\x07%s"); got != "Connect TV%s?" {
+	if got := l.forRequest(r).say("confirm.title", "TV\u202e\x07%s"); got != "Connect TV%s?" {
 		t.Errorf("got %q", got)
 	}
 	r.Header.Set("Accept-Language", "ar")
-	if got := l.speak(r).say("confirm.title", "TV\u202e"); got != "Connect \u2068TV\u2069?" {
+	if got := l.forRequest(r).say("confirm.title", "TV\u202e"); got != "Connect \u2068TV\u2069?" {
 		t.Errorf("got %q", got)
 	}
 }

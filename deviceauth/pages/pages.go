@@ -125,5 +125,5 @@ func (h *Handler) find(path string) (endpoint.Route, bool) {
 // ScopeText returns the explanation of a scope in English: the operator's, or else
 // ours, or else the scope itself.
 func (h *Handler) ScopeText(scope string) string {
-	return h.renderer.languages.speech(0).Scope(h.explainScope(scope))
+	return h.renderer.languages.byIndex(0).Scope(h.explainScope(scope))
 }

@@ -97,11 +97,11 @@ func (h *Handler) problem(r *http.Request, code string, args ...any) (*endpoint.
 	// A test checks that all codes have texts.
 	n := notices[code]
 	v := problemView{
-		Text: h.renderer.languages.speak(r).say(code+".text", args...),
+		Text: h.renderer.languages.forRequest(r).say(code+".text", args...),
 		Way:  n.way, Address: h.cfg.Path + n.path, Ask: operatorHelps[code],
 	}
-	// The page must not show the name of a person whom it tells that they are signed
-	// out.
+	// The page tells the person that they are signed out, so it must not show their
+	// name.
 	if code == "signed_out" { // at the upstream: the session still exists here
 		return h.renderer.render(r, n.status, "problem", newMessage(code+".title"), v, account{})
 	}
@@ -134,8 +134,8 @@ func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error
 	if refusal := deviceauth.AsError(err); refusal != nil {
 		return h.refused(r, refusal)
 	}
-	if away, ok := errors.AsType[*deviceauth.DocumentFault](err); ok {
-		return h.documentAway(r, away)
+	if fault, ok := errors.AsType[*deviceauth.DocumentFault](err); ok {
+		return h.documentUnavailable(r, fault)
 	}
 	var down *unavailable
 	var wrong *deviceauth.ConfigError
@@ -154,11 +154,12 @@ func (h *Handler) explain(r *http.Request, err error) (*endpoint.Response, error
 	return h.later(r, "fault")
 }
 
-// documentAway returns the page for a client whose metadata document cannot be fetched
-// now. It says why, for the developer of the client: it is no fault of this server.
-func (h *Handler) documentAway(r *http.Request, away *deviceauth.DocumentFault) (*endpoint.Response, error) {
-	h.cfg.Log.Refused(r, "the metadata document of a client cannot be fetched", "", "document_away", away)
-	a, err := h.later(r, "bad_document", away.Error())
+// documentUnavailable returns the page for a client whose metadata document cannot be
+// fetched now. It says why, for the developer of the client, because it is not a fault of
+// this server.
+func (h *Handler) documentUnavailable(r *http.Request, fault *deviceauth.DocumentFault) (*endpoint.Response, error) {
+	h.cfg.Log.Refused(r, "the metadata document of a client cannot be fetched", "", "document_away", fault)
+	a, err := h.later(r, "bad_document", fault.Error())
 	if err != nil {
 		return nil, err
 	}

@@ -149,14 +149,14 @@ func (h *Handler) returnPage(r *http.Request) (*endpoint.Response, error) {
 	if !opens || o.Back == "" || time.Now().After(o.Expires) || s == nil || s.ID != o.Session {
 		return endpoint.Redirect(h.cfg.Path + "/connections"), nil
 	}
-	// The client may have been changed since the answer. A document that is away now was
-	// there a minute ago.
+	// The client may have been changed since the answer. A metadata document that cannot
+	// be fetched now was available a minute ago.
 	err = h.cfg.Engine.CheckRedirect(r.Context(), o.Client, o.Redirect)
 	if err != nil && !errors.As(err, new(*deviceauth.DocumentFault)) {
 		return nil, err
 	}
 	f := h.flow(r)
-	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: !f.lead(o.ID)}
+	v := returnView{Name: o.Device, Address: template.URL(o.Back), Automatic: !f.recordRedirect(o.ID)}
 	// Recorded in the browser and not on the server, because it is about what this
 	// browser shows.
 	cookies, err := h.sealFlowCookie(r, f)

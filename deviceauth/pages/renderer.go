@@ -167,9 +167,10 @@ type account struct {
 	Ticket string // for the form that signs out
 }
 
-// page renders a page with the signed-in person in the footer. If the person cannot
-// be determined, as on the page that says so, there is no name. For a script on this
-// host there is none either: with the ticket it could submit forms.
+// page renders a page with the signed-in person in the footer. The footer has no
+// name if the person cannot be determined, as on the error page while the store is
+// unavailable, and none for a script on this host, which could submit forms with the
+// ticket.
 func (h *Handler) page(r *http.Request, status int, name string, title Message, data any) (*endpoint.Response, error) {
 	person, err := h.account(r)
 	if err != nil {
@@ -186,7 +187,8 @@ func (h *Handler) account(r *http.Request) (found account, err error) {
 	if !isNavigation(r) {
 		return found, nil
 	}
-	// If the store is unavailable the page says so, without a name.
+	// While the store is unavailable the page has no name; it may be the error page
+	// itself.
 	s, err := h.session(r)
 	if err != nil || s == nil {
 		return found, nil
@@ -206,7 +208,7 @@ func (p *renderer) render(
 	r *http.Request, status int, name string, title Message, data any, person account,
 ) (*endpoint.Response, error) {
 	var body bytes.Buffer
-	s := p.languages.speak(r)
+	s := p.languages.forRequest(r)
 	if err := p.execute(&body, s, name, title, data, person); err != nil {
 		return nil, err
 	}
@@ -234,7 +236,7 @@ func (p *renderer) try() (formless error) {
 		for j, s := range samples {
 			var body bytes.Buffer
 			person := []account{{}, {Person: "Alice", Ticket: "x"}}[j%2]
-			if err := p.execute(&body, p.languages.speech(i), s.name, s.title, s.data, person); err != nil {
+			if err := p.execute(&body, p.languages.byIndex(i), s.name, s.title, s.data, person); err != nil {
 				return err
 			}
 			if strings.Contains(fmt.Sprint(s.data), sampleTicket) && !strings.Contains(body.String(), sampleTicket) {

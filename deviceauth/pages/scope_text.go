@@ -149,8 +149,8 @@ func ScopeAdvice(b Brand, list []deviceauth.ScopeText) (advice []string) {
 	for _, s := range list {
 		for i, text := range s.Texts {
 			t := scopes[s.Scope]
-			speaker := p.languages.speakTo([]language.Tag{t.texts[i].tag})
-			if _, lang := t.in(speaker); lang != t.texts[i].lang {
+			reader := p.languages.forLanguages([]language.Tag{t.texts[i].tag})
+			if _, lang := t.in(reader); lang != t.texts[i].lang {
 				advice = append(advice, fmt.Sprintf("scope %s: nobody will read the text in %s: "+
 					"the pages do not speak it, and would with a file languages/%[2]s.json in the brand's templates",
 					s.Scope, text.Language))

@@ -57,7 +57,7 @@ func TestScopeIsSaidInThePagesLanguage(t *testing.T) {
 			}
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header.Set("Accept-Language", test.accept)
-			s, v := l.speak(r), scopeView{Texts: texts}
+			s, v := l.forRequest(r), scopeView{Texts: texts}
 			if s.Scope(v) != test.want || s.ScopeLang(v) != test.lang {
 				t.Errorf("%q in %q on a page in %s, want %q in %q", s.Scope(v), s.ScopeLang(v), s.Lang,
 					test.want, test.lang)
@@ -74,7 +74,7 @@ func TestOurTextOfAScopeTellsThatItIsEnglish(t *testing.T) {
 		t.Fatal(err)
 	}
 	for accept, want := range map[string]string{"it": "en", "de": "", "en": ""} {
-		s := l.speakTo([]language.Tag{language.MustParse(accept)})
+		s := l.forLanguages([]language.Tag{language.MustParse(accept)})
 		if got := s.ScopeLang(scopeView{Key: "scope.email"}); got != want {
 			t.Errorf("%s: %q, want %q", accept, got, want)
 		}

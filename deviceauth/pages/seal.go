@@ -15,7 +15,7 @@ import (
 
 // A sealer encrypts the state that a browser keeps with AES-256-GCM, so that the
 // browser can neither read nor change it. The purpose is authenticated, so that a
-// value cannot be used for another one.
+// value cannot be used for another purpose.
 type sealer struct{ aead cipher.AEAD }
 
 // newSealer returns a sealer. It refuses a key that was not set.

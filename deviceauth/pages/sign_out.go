@@ -22,8 +22,8 @@ func (h *Handler) signOut(r *http.Request) (*endpoint.Response, error) {
 	}
 	gone := h.dropCookie(r, sessionCookie, 0)
 	if err := h.cfg.Engine.EndSession(r.Context(), id); err != nil {
-		// The browser's cookies are deleted in any case: the next person there may be
-		// another one.
+		// The browser's cookies are deleted in any case: the next person at this
+		// browser may be another one.
 		r = r.Clone(r.Context())
 		r.Header.Del("Cookie")
 		return h.ErrorPage(r, err).AddCookies(gone...), nil

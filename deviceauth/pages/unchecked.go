@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// checkWarning checks that the questions say of a client that introduced itself that
-// it is unchecked, even if an operator's templates replace ours: older templates
-// would show such a client like any other.
+// checkWarning checks that the pages with the questions warn of a client that
+// introduced itself and is unchecked, even if an operator's templates replace ours:
+// older templates would show such a client like any other.
 func (p *renderer) checkWarning() error {
 	device := deviceView{Name: "Agent", Unchecked: true}
-	english := p.languages.speech(0)
+	english := p.languages.byIndex(0)
 	for name, data := range map[string]any{
 		"confirm": confirmView{deviceView: device, Ticket: sampleTicket},
 		"program": programView{deviceView: device, Target: target{Kind: targetHere}, Ticket: sampleTicket},
