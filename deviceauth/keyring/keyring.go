@@ -28,7 +28,7 @@ type Keyring struct {
 	documents deviceauth.Documents
 	algorithm string
 	changing  sync.Mutex               // keeps changes in the order of the store
-	now       atomic.Pointer[snapshot] // as last read from the store
+	current   atomic.Pointer[snapshot] // as last read from the store
 	rs256     atomic.Bool              // some ID tokens are signed with RS256, regardless of algorithm
 	postponed atomic.Bool              // a key for algorithm is still to be created, see useAlgorithm
 	lost      func(reason string)      // called when the store has lost the ring; may be nil
@@ -149,7 +149,7 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 		if err != nil {
 			return nil, err
 		}
-		if known := k.now.Load(); known != nil {
+		if known := k.current.Load(); known != nil {
 			loss = r.recover(&known.ring, now)
 		}
 		r.settle(now)
@@ -167,7 +167,7 @@ func (k *Keyring) change(ctx context.Context, step func(*ring, time.Time) error)
 	if err != nil {
 		return err
 	}
-	k.now.Store(ready)
+	k.current.Store(ready)
 	if loss != "" && k.lost != nil {
 		k.lost(loss)
 	}
@@ -199,7 +199,7 @@ func (k *Keyring) Source(purpose Purpose) func() [secretSize]byte {
 // panics for a purpose that is not one of [Purposes]: a caller must never get a key
 // that is all zeros.
 func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
-	secret, ok := k.now.Load().ring.Secrets[purpose]
+	secret, ok := k.current.Load().ring.Secrets[purpose]
 	if !ok {
 		panic(fmt.Sprintf("keyring: there is no secret for the purpose %q", purpose))
 	}
@@ -208,11 +208,11 @@ func (k *Keyring) Secret(purpose Purpose) [secretSize]byte {
 
 // JWKS returns the public keys as a JWK Set (RFC 7517 §5): those that have signed,
 // the one that signs and the next one.
-func (k *Keyring) JWKS() []byte { return k.now.Load().jwks }
+func (k *Keyring) JWKS() []byte { return k.current.Load().jwks }
 
 // Algorithms returns the signing algorithms of ID tokens, for the metadata.
 func (k *Keyring) Algorithms() (list []string) {
-	s := k.now.Load()
+	s := k.current.Load()
 	signing := s.signing(time.Now())
 	list = []string{signing.method.Alg()}
 	if next := s.keys[len(s.keys)-1].method.Alg(); next != list[0] {
@@ -244,7 +244,7 @@ const (
 
 // Keys returns the keys, the oldest first; those that only sign ID tokens come last.
 func (k *Keyring) Keys() (list []Key) {
-	s, now := k.now.Load(), time.Now()
+	s, now := k.current.Load(), time.Now()
 	for _, keys := range [][]key{s.keys, s.idKeys} {
 		for i := range keys {
 			state := KeyRetired

@@ -211,8 +211,8 @@ func forge(t *testing.T, method jwt.SigningMethod, key any, header map[string]an
 // protocol 30
 func TestForgeriesAreRefused(t *testing.T) {
 	r, other := open(t, memstore.New(), "ES256"), open(t, memstore.New(), "ES256")
-	signing := r.now.Load().keys[0]
-	kid, own, foreign := signing.id, signing.private, other.now.Load().keys[0].private
+	signing := r.current.Load().keys[0]
+	kid, own, foreign := signing.id, signing.private, other.current.Load().keys[0].private
 	public, err := x509.MarshalPKIXPublicKey(own.Public())
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,7 @@ func (k *Keyring) rotateRS256(r *ring, now time.Time) (err error) {
 // there is no RS256 key it returns an error instead of a signature with another
 // algorithm, which the client would refuse.
 func (k *Keyring) SignID(algorithm string, claims any) (string, error) {
-	s, now := k.now.Load(), time.Now()
+	s, now := k.current.Load(), time.Now()
 	signing := s.signing(now)
 	switch {
 	case algorithm == "" || algorithm == signing.method.Alg():

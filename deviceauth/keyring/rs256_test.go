@@ -157,7 +157,7 @@ func TestKeyOfIDTokensIsReplacedLikeTheOthers(t *testing.T) {
 }
 
 // IDKeys are the keys of ID tokens, as they are stored.
-func (k *Keyring) IDKeys() []storedKey { return k.now.Load().ring.IDKeys }
+func (k *Keyring) IDKeys() []storedKey { return k.current.Load().ring.IDKeys }
 
 // A key that the store has lost is written back with the others.
 func TestLostKeyOfIDTokensIsWrittenBack(t *testing.T) {

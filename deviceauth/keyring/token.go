@@ -23,7 +23,7 @@ func (p *payload) UnmarshalJSON(text []byte) error { return json.Unmarshal(text,
 // Sign implements [deviceauth.Signer]. typ is the media type in the header, such as
 // at+jwt (RFC 9068 §2.1). It uses the key that signs now.
 func (k *Keyring) Sign(typ string, claims any) (string, error) {
-	return k.now.Load().signing(time.Now()).sign(typ, claims)
+	return k.current.Load().signing(time.Now()).sign(typ, claims)
 }
 
 // sign returns a JWS in compact serialization (RFC 7515 §7.1). With kid a verifier
@@ -47,7 +47,7 @@ var errHeader = errors.New("not a token of ours")
 // jwk in a header are controlled by the attacker (RFC 8725 §3.10), and so is alg,
 // which must be that of the key (§3.1).
 func (k *Keyring) Verify(typ, token string, claims any) error {
-	ring := k.now.Load()
+	ring := k.current.Load()
 	parser := jwt.NewParser(jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	_, err := parser.ParseWithClaims(token, &payload{value: claims}, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)

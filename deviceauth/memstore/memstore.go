@@ -141,8 +141,8 @@ func (s *Store) List(_ context.Context, after string, limit int) (list []*device
 	return list, next, nil
 }
 
-// following returns the first n ids after last, or of all if some is false. It
-// keeps at most 4n ids in memory.
+// following returns the first n ids after last, or the first n of all if some
+// is false. It keeps at most 4n ids in memory.
 func (s *Store) following(last deviceauth.ID, some bool, n int) (ids []deviceauth.ID) {
 	compare := func(a, b deviceauth.ID) int { return bytes.Compare(a[:], b[:]) }
 	for id := range s.grants {

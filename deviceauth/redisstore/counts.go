@@ -50,7 +50,7 @@ redis.call("DEL", KEYS[1])
 return 0`)
 
 // CountDown implements [deviceauth.Cluster]. It takes back one event, for example
-// when a pending grant has been decided.
+// the entry of a user code that was right.
 func (s *Store) CountDown(ctx context.Context, key string) error {
 	return wrap(countDown.Run(ctx, s.redis, []string{s.countKey(key)}).Err())
 }

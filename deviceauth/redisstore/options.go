@@ -60,7 +60,7 @@ func (o *Options) universal() (*redis.UniversalOptions, error) {
 	u := &redis.UniversalOptions{
 		MasterName: o.Sentinel, IsClusterMode: o.Cluster, DialTimeout: dialTimeout, ReadTimeout: ioTimeout,
 		WriteTimeout: ioTimeout, ContextTimeoutEnabled: true,
-		MaxRetries: -1, // a command that failed may have been executed; only retry knows how to find out
+		MaxRetries: -1, // a command that failed may have been executed; only retry can find out
 	}
 	var err error
 	if len(o.URLs) == 0 {

@@ -25,7 +25,7 @@ return {last and math.max(now - last, 0) or -1, tonumber(interval)}`)
 
 // RecordPoll implements [deviceauth.Cluster]. The key expires with the grant.
 func (s *Store) RecordPoll(ctx context.Context, p deviceauth.Poll) (deviceauth.PollRecord, error) {
-	answer, err := pair(recordPoll.Run(ctx, s.redis, []string{s.paceKey(p.Grant)},
+	answer, err := pair(recordPoll.Run(ctx, s.redis, []string{s.pollsKey(p.Grant)},
 		int(p.Method), p.Interval.Milliseconds(), p.Expires.UnixMilli()))
 	if err != nil {
 		return deviceauth.PollRecord{}, wrap(err)
@@ -46,12 +46,12 @@ return tonumber(was or ARGV[1])`)
 
 // SetInterval implements [deviceauth.Cluster].
 func (s *Store) SetInterval(ctx context.Context, id deviceauth.ID, from, to time.Duration) (time.Duration, error) {
-	was, err := setInterval.Run(ctx, s.redis, []string{s.paceKey(id)}, from.Milliseconds(), to.Milliseconds()).Int64()
+	was, err := setInterval.Run(ctx, s.redis, []string{s.pollsKey(id)}, from.Milliseconds(), to.Milliseconds()).Int64()
 	if err != nil {
 		return 0, wrap(err)
 	}
 	return time.Duration(was) * time.Millisecond, nil
 }
 
-// paceKey returns the key of the polls that are recorded for a device code.
-func (s *Store) paceKey(id deviceauth.ID) string { return s.prefix + "p:" + id.String() }
+// pollsKey returns the key of the polls that are recorded for a device code.
+func (s *Store) pollsKey(id deviceauth.ID) string { return s.prefix + "p:" + id.String() }

@@ -25,8 +25,8 @@ func decodeGrant(id deviceauth.ID, text string) (*deviceauth.Grant, error) {
 	return g, nil
 }
 
-// nonceSize is the length of the random nonce before every value, by which no two
-// writes are of the same text. Without it, compare-and-set by value could not
+// nonceSize is the length of the random nonce before every value, which makes the
+// text of every write unique. Without it, compare-and-set by value could not
 // distinguish A→B→A from no change at all.
 const nonceSize = 16
 

@@ -95,8 +95,8 @@ func (s *Store) ownerKey(owner string) string {
 func (s *Store) countKey(what string) string { return s.prefix + "n:" + digest(what) }
 
 // digest returns the first 128 bits of the SHA-256 of a text. Owners are subjects of
-// an upstream, and counters are named by addresses and codes; none of these may be
-// part of a key, because MONITOR and KEYS show keys.
+// an upstream, and counters are named by subjects, sessions and addresses; none of
+// these may be part of a key, because MONITOR and KEYS show keys.
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])

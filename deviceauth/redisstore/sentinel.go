@@ -45,10 +45,11 @@ func (c *failoverClient) Close() error {
 	return errors.Join(c.Client.Close(), c.sentinels.close())
 }
 
-// sentinels asks Sentinels for the address of their master. It continues to ask the one that
-// answered last, so that Sentinels that disagree for a while do not make the client change
-// between two masters. One that is cut off from the others may so be believed until it is
-// silent; a Redis with min-replicas-to-write takes no changes then.
+// sentinels asks Sentinels for the address of their master. It continues to ask the one
+// that answered last, so that Sentinels that disagree for a while do not make the client
+// change between two masters. So the client may believe a Sentinel that is cut off from
+// the others, until that no longer responds. A master with min-replicas-to-write accepts
+// no changes during that time.
 type sentinels struct {
 	name    string
 	options redis.Options // for each Sentinel, without the address
@@ -181,9 +182,10 @@ func (c *masterConn) Close() error {
 	return c.checkableConn.Close()
 }
 
-// watch asks for the master every second until the context ends. It closes the connections
-// to a master that was replaced: one that is cut off from the Sentinels alone would still
-// take changes, which are lost later. It also learns of other Sentinels.
+// watch asks for the master every second until the context ends. It closes the
+// connections to a master that was replaced: a master that only the Sentinels cannot
+// reach would still accept changes, which are lost later. It also learns of other
+// Sentinels.
 func (s *sentinels) watch(ctx context.Context) {
 	tick := time.NewTicker(askInterval)
 	defer tick.Stop()

@@ -10,7 +10,7 @@ import (
 )
 
 // The subscription to the changes of all gateways. The library's own loop would keep a
-// subscription that the server has refused, and would panic at replies that are no
+// subscription that the server has refused, and would panic at replies that are not
 // messages.
 
 // receive subscribes to the channel and handles its messages until the context ends. A
@@ -27,7 +27,7 @@ func (c *changes) receive(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		// That the server is unreachable is what the heartbeats log.
+		// If the server is unreachable, sendHeartbeats logs it.
 		if !refused && (!isUnavailable(err) || errors.Is(err, errNoMessage)) {
 			refused = true
 			c.log.Error("redis refuses the subscription to the changes of other gateways: held polls are not woken by "+
@@ -71,8 +71,8 @@ func (c *changes) receiveFromOne(ctx context.Context, subscribed func()) error {
 	}
 }
 
-// receiveMessage returns the next message of a subscription. The library panics at replies
-// that are no messages.
+// receiveMessage returns the next message of a subscription. The library panics at
+// replies that are not messages.
 func receiveMessage(ctx context.Context, sub *redis.PubSub) (message any, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -47,9 +47,9 @@ func write(ctx context.Context, s deviceauth.Storage, g *deviceauth.Grant) error
 	return s.Update(ctx, g.ID, func(stored *deviceauth.Grant) error { *stored = *g; return nil })
 }
 
-// givesUp is an optimistic update without a retry: of two concurrent updates of a
-// grant the second fails, but the contract requires that it is applied to the newer
-// record.
+// givesUp is an optimistic update without a retry: the second of two concurrent
+// updates of a grant fails, although the contract requires that it is applied to
+// the newer record.
 func givesUp(ctx context.Context, s deviceauth.Storage, id deviceauth.ID, change step) error {
 	before, err := s.Get(ctx, id)
 	if err != nil {

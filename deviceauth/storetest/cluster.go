@@ -21,7 +21,7 @@ type ClusterCheck struct {
 	run  func(ctx context.Context, a, b deviceauth.Cluster) error
 }
 
-// ClusterChecks are all of these checks.
+// ClusterChecks are all checks of a [deviceauth.Cluster].
 var ClusterChecks = []ClusterCheck{
 	{Name: "polls of a code are recorded together", run: pollsAreShared},         // RFC 8628 §3.5
 	{Name: "each method has a pace of its own", run: methodsAreApart},            // a stranger slows no client down
@@ -65,8 +65,8 @@ func pollOf(g *deviceauth.Grant) deviceauth.Poll {
 	return deviceauth.Poll{Grant: g.ID, Interval: 5 * time.Second, Expires: g.Expires}
 }
 
-// recorded records a poll, and expects that polled reports whether there was an
-// earlier one, not longer ago than the check has taken.
+// recorded records a poll. It expects Polled in the result to be polled, and an earlier
+// poll not to be older than the beginning of the check.
 func recorded(ctx context.Context, s deviceauth.Cluster, p deviceauth.Poll, polled bool, began time.Time) error {
 	got, err := s.RecordPoll(ctx, p)
 	if err != nil {

@@ -19,8 +19,9 @@ type DurableCheck struct {
 	run  func(ctx context.Context, open func() (deviceauth.Storage, error)) error
 }
 
-// DurableChecks are all of these checks. [Checks] use a store that is opened once; a
-// store in memory, such as a map, passes those and not these.
+// DurableChecks are all checks of a store that keeps grants when it is closed.
+// [Checks] use a store that is opened once; a store in memory, such as a map, passes
+// those and not these.
 var DurableChecks = []DurableCheck{
 	{Name: "a pending grant is kept over Close", run: pendingIsKept},
 	{Name: "a decision is not undone by a write behind it", run: decisionIsNotUndone},
