@@ -16,8 +16,8 @@ import (
 )
 
 // maxBody bounds the response body that is read. It is far above anything that an
-// OAuth server sends. A larger body is cut off and is then no valid JSON, which the
-// check that reads it reports.
+// OAuth server sends. A larger body is cut off, so that it is not valid JSON, which
+// the check that reads it reports.
 const maxBody = 1 << 20
 
 // transportFor returns a transport that opens a new connection for every request: a

@@ -36,8 +36,8 @@ func (r *run) asClient(address string, parameters ...string) *answer {
 }
 
 // errorsMethod requires that the endpoints refuse GET, without a page for people: RFC
-// 6749 §3.2 and RFC 8628 §3.1 define them for POST alone. A page of status 200
-// betrays a directive or a proxy that answers in place of the server.
+// 6749 §3.2 and RFC 8628 §3.1 define them for POST alone. A page of status 200 shows
+// that a directive or a proxy answers in place of the server.
 func (r *run) errorsMethod() finding {
 	for _, address := range []string{r.server.DeviceAuthorization, r.server.Token} {
 		a := r.get(address)
@@ -126,8 +126,8 @@ func (r *run) errorsCode() finding {
 }
 
 // errorsRepeated requires that a repeated parameter is refused. If a server took one
-// of the two values, a proxy in front of it might take the other, which is the
-// classic way past a check.
+// of the two values, a proxy in front of it might take the other, which is a classic
+// way to bypass a check.
 func (r *run) errorsRepeated() finding {
 	a := r.asClient(r.server.Token, "grant_type", grantDeviceCode, "device_code", madeUp, "device_code", madeUp)
 	return expect(r.keepRefusal(a), "invalid_request", "a parameter that stands there twice",
@@ -156,8 +156,8 @@ func (r *run) errorsType() finding {
 }
 
 // errorsCache requires no-store for error responses. RFC 6749 asks for it only in
-// responses with tokens, hence a warning and no failure; but a cached error misleads
-// devices all the same.
+// responses with tokens, so this is a warning and not a failure; but a cached error
+// misleads devices all the same.
 func (r *run) errorsCache() finding {
 	for _, a := range r.refusals {
 		if a.cacheable() {

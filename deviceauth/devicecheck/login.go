@@ -38,7 +38,7 @@ type tokens struct {
 }
 
 // record records the tokens in a response of the token endpoint. It returns false for
-// anything that is no success response of RFC 6749 §5.1. The refresh token goes to
+// anything that is not a success response of RFC 6749 §5.1. The refresh token goes to
 // the front, so that revoking in order ends the grant first and with it the access
 // tokens (RFC 7009 §2.1).
 func (l *loggedIn) record(a *answer) (t tokens, ok bool) {

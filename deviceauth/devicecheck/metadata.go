@@ -67,8 +67,8 @@ func (r *run) metadataType() finding {
 
 // metadataIssuer compares the issuer in the metadata with the one that was asked. RFC
 // 8414 §3.3 and RFC 9207 compare issuers as strings, without normalization: a client
-// must stop at any difference, or a server could speak for another one. A slash at
-// the end is by far the most frequent difference, and has its own text.
+// must stop at any difference, or a server could pretend to be another one. A slash
+// at the end is by far the most frequent difference, and has its own text.
 func (r *run) metadataIssuer() finding {
 	for _, d := range r.documents {
 		switch {

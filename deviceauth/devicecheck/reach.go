@@ -13,8 +13,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// The checks in this file go the way to the server step by step, so that it is plain
-// which step fails.
+// The checks in this file follow the path to the server step by step, so that it is
+// clear which step fails.
 
 // renewalMargin is the remaining time below which a certificate should have been
 // renewed: Caddy renews a month before the end. A certificate with a short lifetime
@@ -49,7 +49,7 @@ func secure(u *url.URL) bool {
 }
 
 // reachName looks up the host's name in DNS. Behind a proxy, this machine looks up no
-// name, and a failure to resolve it would be no defect.
+// name, and a failure to resolve it would not be a defect.
 func (r *run) reachName() finding {
 	if by := proxyTo(r.target); by != "" {
 		return pass("a proxy, %s, looks the name up", by)
@@ -130,7 +130,8 @@ func (r *run) certificate(u *url.URL) finding {
 }
 
 // checkExpiry warns of a certificate that ends soon. Caddy renews when a third of the
-// lifetime is left, so a shorter rest says that a renewal has already failed.
+// lifetime is left, so a shorter remaining time shows that a renewal has already
+// failed.
 func checkExpiry(c *x509.Certificate, now time.Time) finding {
 	left := c.NotAfter.Sub(now)
 	detail := found("the certificate of %s is good until %s", quote(strings.Join(c.DNSNames, ", ")),

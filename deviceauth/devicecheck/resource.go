@@ -25,7 +25,7 @@ type resource struct {
 // resourceMetadata looks for the resource metadata: first at the address in the
 // challenge (RFC 9728 §5.1), then at the well-known ones with and without the path of
 // the API (§3.1). It does not ask an address on another host, because a document
-// there would speak for a resource that is not its own.
+// there would describe a resource of another site.
 func (r *run) resourceMetadata() finding {
 	if r.ownMetadata != nil {
 		return skip("the URL is the server's own")
@@ -76,9 +76,9 @@ func (r *run) readMetadata(a *answer) finding {
 }
 
 // asksFor returns what a device of this API requests: the API by its own name (RFC
-// 8707), and the scopes that it needs. The operator's flags win. Otherwise the scopes
-// are those in the guard's challenge, which are what this very URL needs, or else
-// those in the resource metadata.
+// 8707), and the scopes that it needs. The operator's flags take precedence.
+// Otherwise the scopes are those in the guard's challenge, which are what this very
+// URL needs, or else those in the resource metadata.
 func (r *run) asksFor() (audience, resource string, scopes []string) {
 	audience, scopes = r.cfg.Audience, r.cfg.Scopes
 	described := r.site != nil && r.site.answer != nil

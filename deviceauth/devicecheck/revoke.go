@@ -93,7 +93,7 @@ func (r *run) untilRefused() finding {
 		}
 		select {
 		case <-r.ctx.Done():
-		case <-time.After(50 * time.Millisecond): // an API need not be hurried to say it
+		case <-time.After(50 * time.Millisecond): // limits the load on the API
 		}
 	}
 }

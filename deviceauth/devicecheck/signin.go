@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The checks in this file go the way of a user: from the page where the code is
-// entered to the sign-in page of the upstream provider.
+// The checks in this file follow the steps of a user: from the page where the code
+// is entered to the sign-in page of the upstream provider.
 
 // devicePage opens the page where the user enters the code. Devices show this address
 // to people, so it is opened as a browser does. A page on another origin than the

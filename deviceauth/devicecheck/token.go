@@ -53,8 +53,8 @@ func (r *run) key(id string) (any, error) {
 }
 
 // isJWT reports whether a token is a JWT, and returns its algorithm. It does not look
-// at the signature. A token that is no JWT is opaque to clients, which RFC 6749 §1.4
-// permits.
+// at the signature. A token that is not a JWT is opaque to clients, which RFC 6749
+// §1.4 permits.
 func isJWT(token string) (algorithm string, ok bool) {
 	t, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
 	if t == nil || err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
-// browserLifetime limits a login in the browser, because the server does not tell how
+// browserLifetime limits a login in the browser, because the server does not say how
 // long it waits.
 const browserLifetime = 10 * time.Minute
 
@@ -137,8 +137,8 @@ func (b *browserLogin) wait(ctx context.Context, options ...oauth2.AuthCodeOptio
 const exchangeTime = 30 * time.Second
 
 // exchange exchanges the code. It repeats the request only if the server responds that it
-// cannot decide now. After a lost response the code may be used already, and to use it
-// twice could end the grant (RFC 6749 §4.1.2).
+// cannot decide now. After a lost response the code may have been used already, and using
+// it twice could end the grant (RFC 6749 §4.1.2).
 func (b *browserLogin) exchange(
 	ctx context.Context, code string, options ...oauth2.AuthCodeOption,
 ) (*oauth2.Token, error) {
@@ -148,7 +148,7 @@ func (b *browserLogin) exchange(
 			return token, nil
 		}
 		var refusal *oauth2.RetrieveError
-		after, _ := comeAgain(err)
+		after, _ := retryLater(err)
 		after = max(after, time.Second)
 		if !errors.As(err, &refusal) || refusal.Response.StatusCode != http.StatusServiceUnavailable ||
 			time.Since(began)+after > exchangeTime {

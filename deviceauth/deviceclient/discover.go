@@ -32,7 +32,8 @@ type Server struct {
 
 	API      string `json:"-"` // the origin of the API from which the server was found
 	Resource string `json:"-"` // the API's resource (RFC 9728 §2), for which tokens are requested; may be empty
-	// Why the API's site has no metadata for its URL: no tokens are for it. Mostly empty.
+	// Why the API's site has no metadata for the URL: the server issues no tokens for it.
+	// Usually empty.
 	NoResource string `json:"-"`
 }
 
@@ -169,7 +170,8 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.address + ": " + e.status }
 
-// description reads why a site has no metadata for a URL, as guards of this project say it.
+// description returns the reason that a guard of this project gives if its site has no
+// metadata for a URL.
 func description(body io.Reader) string {
 	var refusal struct {
 		Error       string `json:"error"`

@@ -133,7 +133,7 @@ func (o Options) resource(s Server) (name, value string) {
 	return "", ""
 }
 
-// resourceOptions returns the same for the library.
+// resourceOptions returns the parameter of resource for the library.
 func (o Options) resourceOptions(s Server) []oauth2.AuthCodeOption {
 	if name, value := o.resource(s); name != "" {
 		return []oauth2.AuthCodeOption{oauth2.SetAuthURLParam(name, value)}
@@ -158,16 +158,16 @@ func (o Options) logInByCode(ctx context.Context, s Server) (*oauth2.Token, erro
 	return o.wait(o.posting(ctx), o.config(s), code)
 }
 
-// wait polls until there is a result. If the server cannot be reached, or responds that it
-// cannot decide now, wait pauses longer and longer (RFC 8628 §3.5), and not shorter than
-// Retry-After, and then polls at the interval again. The library itself handles the interval
-// and slow_down.
+// wait polls until there is a result. If the server cannot be reached, or responds that
+// it cannot decide now, wait pauses before it polls at the interval again. The pauses
+// grow up to a limit (RFC 8628 §3.5), and are not shorter than Retry-After. The library
+// itself handles the interval and slow_down.
 func (o Options) wait(ctx context.Context, config *oauth2.Config,
 	code *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	interval := time.Duration(cmp.Or(code.Interval, 5)) * time.Second // 5 is the default
 	for pause := 2 * interval; ; pause = min(2*pause, max(maxPause, interval)) {
 		token, err := config.DeviceAccessToken(ctx, code)
-		after, again := comeAgain(err)
+		after, again := retryLater(err)
 		switch {
 		case err == nil:
 			return token, nil
@@ -179,8 +179,9 @@ func (o Options) wait(ctx context.Context, config *oauth2.Config,
 			return nil, plain(err)
 		}
 		o.note("No answer from the server, asking again: %v", plain(err))
-		// The library waits for an interval before it polls, of which the pause is no shorter;
-		// and the last poll is just before the code expires.
+		// The library itself waits for an interval before it polls, so the interval is
+		// subtracted from the pause, which is never shorter. The last poll is just before
+		// the code expires.
 		select {
 		case <-time.After(min(max(pause, after), time.Until(code.Expiry)-time.Second) - interval):
 		case <-ctx.Done():

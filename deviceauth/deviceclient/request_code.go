@@ -104,10 +104,10 @@ func retrieveError(response *http.Response, body []byte) *oauth2.RetrieveError {
 	return e
 }
 
-// comeAgain reports whether an error of a poll means that the server could not respond
-// now: it was not reached, or is overloaded or away. The code stays as it was then.
-// after is how long the server wants to be left alone; 0: it does not say.
-func comeAgain(err error) (after time.Duration, again bool) {
+// retryLater reports whether an error means that the server could not decide now,
+// because it was not reached, or is overloaded or unavailable. The code is still valid
+// then. after is the pause that the server asks for; 0: it does not say.
+func retryLater(err error) (after time.Duration, again bool) {
 	var unreached *url.Error
 	if errors.As(err, &unreached) {
 		return 0, true
@@ -116,8 +116,8 @@ func comeAgain(err error) (after time.Duration, again bool) {
 	if !errors.As(err, &refusal) {
 		return 0, false
 	}
-	// Also a proxy before the server responds so, with a body of its own. slow_down
-	// (RFC 8628 §3.5) comes with 400 and is handled by the library.
+	// A proxy in front of the server may respond with these, too, with its own
+	// body. slow_down (RFC 8628 §3.5) comes with 400 and is handled by the library.
 	switch refusal.Response.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 	default:
