@@ -32,8 +32,7 @@ var (
 )
 
 // checkState checks what needs no request to the provider, so that a forged callback
-// causes none. The client may repeat any parameter, so all of them are checked,
-// including unknown ones.
+// causes none. All parameters are checked for repetition, including unknown ones.
 func checkState(a deviceauth.AuthRequest, answer url.Values) error {
 	for _, values := range answer {
 		if len(values) > 1 {

@@ -25,7 +25,7 @@ type Config struct {
 	ClientSecret  deviceauth.Secret // empty: a public client
 	Scopes        []string          // default: openid profile email; openid is always requested
 	UserClaim     string            // becomes Person.User; default: sub. To be set in [deviceauth.Config], too
-	RuleClaims    []string          // claims for rules, about which a person is decided only after they were requested
+	RuleClaims    []string          // claims that rules need; they are requested before a rule is applied to a person
 	BackendClaims []string          // further claims that are passed to backends
 	Authorize     []Parameter       // further parameters of the authorization request
 	Fresh         bool              // a client requires a fresh sign-in; for hints in the log

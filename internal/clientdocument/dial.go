@@ -62,8 +62,8 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("fec0::/10"),
 }
 
-// nat64 is the network of IPv4 addresses behind a NAT64 (RFC 6052 §2.1), as which a host
-// without IPv4 sees all servers that have no IPv6.
+// nat64 is the prefix with which a NAT64 represents IPv4 addresses (RFC 6052 §2.1). A
+// host without IPv4 reaches every server that has no IPv6 by such an address.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 // isPublic reports whether an address is a public address of the internet.

@@ -32,7 +32,8 @@ func addCORS(policy CORS, header http.Header, r *http.Request) {
 type clientOrigin struct{}
 
 // markOrigin marks a request from one of [ClientOrigins]. It is decided once, before the
-// request is processed: a page must not come to read a response that was not made for it.
+// request is processed: a page must not be able to read a response that was not made for
+// it.
 func (m *Mux) markOrigin(policy CORS, r *http.Request) *http.Request {
 	origin := r.Header.Get("Origin")
 	if policy != ClientOrigins || origin == "" || !m.allowsOrigin(r.Context(), origin) {

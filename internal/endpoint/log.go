@@ -18,7 +18,7 @@ type Log struct {
 	faults   *sampling.Sampler[logKind] // faults, which outages of a store or an upstream cause
 }
 
-// A logKind is what lines have in common that are counted together.
+// A logKind identifies lines that are counted together.
 type logKind struct {
 	level    slog.Level
 	message  string
@@ -60,7 +60,7 @@ func (l *Log) Refused(r *http.Request, message, upstream, code string, err error
 // of the others, once a minute.
 func (l *Log) Fault(r *http.Request, upstream string, err error) {
 	if r.Context().Err() != nil {
-		return // the client went away, which is no fault
+		return // the client has disconnected, which is not a fault
 	}
 	kind := logKind{level: slog.LevelError, message: faultMessage, upstream: upstream}
 	if l.faults.Pass(kind) {

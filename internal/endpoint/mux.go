@@ -41,9 +41,9 @@ func (route Route) allowed() string {
 
 // A Mux serves the routes that Find returns. It is not an http.ServeMux, which would
 // redirect a request for //oauth2/token to another path, a POST without its body,
-// where a path that is no endpoint has to be 404; which treats braces in a configured
-// path as wildcards; and which answers a wrong method before the CORS headers are set
-// that let a page read the error.
+// where a path that is not an endpoint must get 404; which treats braces in a
+// configured path as wildcards; and which answers a wrong method before the CORS
+// headers are set that let a page read the error.
 type Mux struct {
 	Find     func(path string) (Route, bool) // returns the route of a path
 	Stopping func() bool                     // reports whether the server is about to stop; nil: it never is

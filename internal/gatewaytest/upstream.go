@@ -65,8 +65,8 @@ func (s *Upstream) Reachable(context.Context) error {
 	return nil
 }
 
-// SignOut implements [deviceauth.Upstream]. token is "good", "fault", or any other
-// text, which is no logout token.
+// SignOut implements [deviceauth.Upstream]. token is "good", "fault", or any other text,
+// which is not a logout token.
 func (s *Upstream) SignOut(_ context.Context, token string) (*deviceauth.SignOut, error) {
 	switch token {
 	case "fault":

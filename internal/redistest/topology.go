@@ -79,8 +79,8 @@ func Sentinel(t testing.TB) (master, sentinel *Server) {
 	return master, SentinelOf(t, master)
 }
 
-// SentinelOf starts a Sentinel that watches a master with a replica, beside others that
-// may watch it. It is as those of [Sentinel].
+// SentinelOf starts a Sentinel that watches a master with a replica, beside
+// others that may watch it. Its settings are those of [Sentinel].
 func SentinelOf(t testing.TB, master *Server) *Server {
 	t.Helper()
 	sentinel := &Server{t: t, dir: t.TempDir(), port: freePort(t)}

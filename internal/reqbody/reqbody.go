@@ -139,8 +139,9 @@ type timedBody struct {
 	ended   bool // the timedBody must not change the deadline any more
 }
 
-// start sets no deadline yet: nearly every body arrives before the first call of renewDeadline,
-// so that none has to be set and removed.
+// start returns the timedBody of a request. It sets no deadline yet: nearly every body
+// arrives before the first call of renewDeadline, so that no deadline has to be set and
+// removed.
 func start(w http.ResponseWriter, r *http.Request, stopping func() bool) *timedBody {
 	server, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	t := &timedBody{
@@ -167,8 +168,8 @@ func (t *timedBody) setDeadline(at time.Time) {
 	http.NewResponseController(t.writer).SetReadDeadline(at)
 }
 
-// renewDeadline sets the read deadline to the time limit, and calls itself again later. If the
-// server is about to stop, it interrupts the read at once.
+// renewDeadline sets the read deadline to the time limit, and schedules its next call. If
+// the server is about to stop, it interrupts the read at once.
 func (t *timedBody) renewDeadline() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 )
 
 // A Source returns the current shared secret. The secret changes if the gateways that
-// share it have lost it and one of them has made another. A nil Source is missing.
+// share it have lost it and one of them has made another. A nil Source counts as
+// missing.
 type Source = func() [KeySize]byte
 
 // Fixed returns the Source of a secret that never changes.
@@ -54,7 +55,7 @@ func (f *followingAEAD) cipherFor(key Key) (cipher.AEAD, error) {
 	return aead, err
 }
 
-// current returns the cipher for the current key. If that key is the zero Key, now
+// current returns the cipher for the current key. If that key is the zero Key, it
 // returns the cipher for the previous one: nothing must be sealed with a key that
 // anyone knows.
 func (f *followingAEAD) current() cipher.AEAD {

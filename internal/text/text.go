@@ -27,7 +27,7 @@ func Plain(s string) string {
 
 // credential matches a token, code or secret of this server, and a JWT, whose text
 // begins with a brace and a quote, perhaps with a space or a newline between them. A
-// match begins after a character that is no letter, or after a percent-encoded
+// match begins after a character that is not a letter, or after a percent-encoded
 // character, as in a URL within a URL.
 var credential = regexp.MustCompile(`(^|[^A-Za-z]|%(?:25)*[0-9A-Fa-f]{2})` +
 	`((?:dc|ac|rt|rg|cs)(?:_|%(?:25)*5[Ff])|ey[JA]|ew[o0])(?:[A-Za-z0-9_.-]|%(?:25)*(?:2[DdEe]|5[Ff])){25,}`)
