@@ -13,13 +13,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// atOnce is how many people are asked at a time, at each gateway. They click within
-// five seconds, so they do not measure each other.
+// atOnce is the number of simultaneous logins at each gateway. Their clicks are
+// spread over five seconds, so they hardly delay each other.
 const atOnce = 50
 
-// measureClick takes the time from a person's Allow to the tokens in the device, which
-// asks by golang.org/x/oauth2 as it comes. Two gateways are measured at once: one that
-// holds polls, as it does by default, and one that does not.
+// measureClick measures the time from a person's click on Allow until the device has
+// its tokens. The device uses golang.org/x/oauth2 with its defaults. Two gateways are
+// measured at the same time: one that holds polls, which is the default, and one that
+// does not.
 func measureClick(ctx context.Context, b *bench) ([]row, error) {
 	var took [2][]time.Duration
 	var errs [2]error
@@ -37,7 +38,7 @@ func measureClick(ctx context.Context, b *bench) ([]row, error) {
 		wg.Go(func() { took[i], errs[i] = g.clicks(ctx, b.sizes.flows) })
 	}
 	wg.Wait()
-	// One gateway that failed is enough for none to count.
+	// If one gateway failed, the results of neither are used.
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
@@ -51,9 +52,9 @@ func measureClick(ctx context.Context, b *bench) ([]row, error) {
 	}, nil
 }
 
-// clickRow is one percentile of all clicks. There are no rounds: every click is a
-// measurement. Without a target it is there for comparison: polling alone takes half of
-// the interval on average.
+// clickRow returns a row with one percentile of all clicks. There are no rounds: every
+// click is a measurement. A row without a target is for comparison: polling alone takes
+// half of the interval on average.
 func clickRow(what string, took []time.Duration, q, target float64) row {
 	slices.Sort(took)
 	value := milliseconds(loadtest.Percentile(took, q))
@@ -63,14 +64,14 @@ func clickRow(what string, took []time.Duration, q, target float64) row {
 	}
 }
 
-// clicks has so many people allow a device each. All are the demo's alice, each in a
-// browser of their own, and the first failure ends it: a login that was left out of the
-// figures would be the slowest.
+// clicks performs n logins and returns their times. In each, the demo's account alice
+// allows a device in a new browser. The first failure ends all of them: a login that is
+// missing from the figures could be the slowest.
 func (g *gateway) clicks(ctx context.Context, n int) (took []time.Duration, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
-	// A batch ends before the next begins, so no more than these are at work.
+	// A batch ends before the next begins, so at most atOnce logins run at a time.
 	for len(took) < n && ctx.Err() == nil {
 		var wg sync.WaitGroup
 		for range min(atOnce, n-len(took)) {
@@ -90,8 +91,8 @@ func (g *gateway) clicks(ctx context.Context, n int) (took []time.Duration, err 
 	return took, context.Cause(ctx)
 }
 
-// click is one device login, from the first request to the tokens. It returns the time
-// from the click.
+// click performs one device login, from the first request to the tokens. It returns
+// the time from the click to the tokens.
 func (g *gateway) click(ctx context.Context) (time.Duration, error) {
 	config := &oauth2.Config{ClientID: loadtest.Client, Endpoint: oauth2.Endpoint{
 		TokenURL: g.issuer + "/oauth2/token", DeviceAuthURL: g.issuer + "/oauth2/device_authorization",
@@ -111,13 +112,13 @@ func (g *gateway) click(ctx context.Context) (time.Duration, error) {
 	if err := person.Reach(ctx, asked.VerificationURIComplete, asked.UserCode, "alice"); err != nil {
 		return 0, err
 	}
-	// People click at any moment of a poll and of the pause after it.
+	// People click at any moment of a poll or of the pause after it.
 	select {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	case <-time.After(time.Second + rand.N(5*time.Second)):
 	}
-	// The click itself, a request and its answer, is part of the time.
+	// The click itself, a request and its response, is part of the time.
 	clicked := time.Now()
 	if err := person.Answer(ctx, "allow"); err != nil {
 		return 0, err

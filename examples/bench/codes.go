@@ -9,8 +9,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// example asks one request and returns the body of the answer, for the floor to
-// respond with.
+// example sends one request and returns status and body of the response, with which
+// the plain Caddy is to respond.
 func example(g *gateway, request []byte) (int, []byte, error) {
 	c := &loadtest.Conn{Addr: g.addr}
 	defer c.Close()
@@ -18,9 +18,9 @@ func example(g *gateway, request []byte) (int, []byte, error) {
 	return status, append([]byte(nil), body...), err
 }
 
-// measureAuthorize compares device authorization requests with a respond of the same
-// body. Each makes a code that waits, so a run leaves tens of thousands of them. The
-// requests are the smallest that the RFC allows.
+// measureAuthorize compares device authorization requests with Caddy's directive
+// respond and the same body. Each request creates a pending code, so a run leaves
+// tens of thousands of them. The requests are the smallest that the RFC allows.
 func measureAuthorize(ctx context.Context, b *bench) (rows []row, err error) {
 	g, err := b.startGateway(ctx, "wait off")
 	if err != nil {
@@ -32,15 +32,16 @@ func measureAuthorize(ctx context.Context, b *bench) (rows []row, err error) {
 	if err != nil || status != http.StatusOK {
 		return nil, fmt.Errorf("a device authorization request is answered %d %s: %w", status, body, err)
 	}
-	// The floor says the same, so that the bytes on the wire are no difference.
-	floor, err := b.startPlain(ctx, b.binary, status, body)
+	// The plain Caddy sends the same body, so that the size of the responses makes
+	// no difference.
+	caddy, err := b.startPlain(ctx, b.binary, status, body)
 	if err != nil {
 		return nil, err
 	}
-	defer floor.Stop()
+	defer caddy.Stop()
 	for _, conns := range b.conns {
 		ran, err := b.compare(ctx, conns,
-			side{name: "respond", load: fixed(floor.Server, floor.static, loadtest.AuthorizeRequest(floor.static))},
+			side{name: "respond", load: fixed(caddy.Server, caddy.static, loadtest.AuthorizeRequest(caddy.static))},
 			side{name: "authorize", load: fixed(g.Server, g.host, request)})
 		if err != nil {
 			return nil, err
@@ -51,12 +52,13 @@ func measureAuthorize(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// pollInterval is the interval of the codes that are polled. It is configured, and
-// kept: a poll that comes sooner is answered slow_down (RFC 8628 §3.5).
+// pollInterval is the configured interval of the codes that are polled. The devices
+// keep to it: a poll that comes sooner is answered slow_down (RFC 8628 §3.5).
 const pollInterval = 2 * time.Second
 
-// measurePoll compares polls of codes that wait with a respond of the same body. A poll is
-// answered at once here; by default it is held, which costs memory and no time of a core.
+// measurePoll compares polls of pending codes with Caddy's directive respond and the same
+// body. Polls are answered at once here; by default they are held, which costs memory but
+// no CPU time.
 func measurePoll(ctx context.Context, b *bench) (rows []row, err error) {
 	g, err := b.newGateway("wait off", "interval "+pollInterval.String())
 	if err != nil {
@@ -74,17 +76,17 @@ func measurePoll(ctx context.Context, b *bench) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	floor, err := b.startPlain(ctx, b.binary, status, body)
+	caddy, err := b.startPlain(ctx, b.binary, status, body)
 	if err != nil {
 		return nil, err
 	}
-	defer floor.Stop()
-	// The first was asked about already, for the example, and keeps its interval too.
+	defer caddy.Stop()
+	// The first code has just been polled for the example, so it is left out.
 	polls := loadtest.NewPolls(g.host, pollInterval, codes[1:])
-	// The floor reads the same form, and does not look at it.
+	// The plain Caddy receives the same form, and ignores it.
 	same := loadtest.Load{
-		Addr: dialed(floor.static), PID: floor.PID,
-		Device: loadtest.Fixed(status, loadtest.PollRequest(floor.static, codes[0].DeviceCode)),
+		Addr: dialed(caddy.static), PID: caddy.PID,
+		Device: loadtest.Fixed(status, loadtest.PollRequest(caddy.static, codes[0].DeviceCode)),
 	}
 	for _, conns := range b.conns {
 		polls.Waited()
@@ -95,7 +97,8 @@ func measurePoll(ctx context.Context, b *bench) (rows []row, err error) {
 		}
 		r := ratio("pending poll of "+thousands(len(codes))+" codes, Badger", "respond of the same body", conns, ran[1],
 			ran[0], 0.85)
-		// Then it is the codes that were measured, and more of them are needed.
+		// If many polls had to wait, the codes limited the rate and not the server: more
+		// codes are needed.
 		if waited := polls.Waited(); waited > 0.01 {
 			r.note = fmt.Sprintf("%.0f %% of the polls had to wait for their code's interval", 100*waited)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// A gateway is a running one, with the addresses that it serves.
+// A gateway is the process of a gateway, with its addresses and directories.
 type gateway struct {
 	*loadtest.Server
 	host   string // host and port, as requests name it
@@ -21,9 +21,9 @@ type gateway struct {
 	text   string // its Caddyfile
 }
 
-// newGateway chooses addresses and directories, and starts nothing: a store may be
-// prepared first. Lines go into the block of device_login; without a store among them
-// it is Badger.
+// newGateway chooses addresses and directories. It does not start the gateway, so
+// that its store can be prepared first. lines are added to the block device_login; if
+// none of them sets a store, it is Badger.
 func (b *bench) newGateway(lines ...string) (*gateway, error) {
 	dir, err := b.directory()
 	if err != nil {
@@ -34,7 +34,7 @@ func (b *bench) newGateway(lines ...string) (*gateway, error) {
 		dir: dir, store: filepath.Join(dir, "store"), host: "localhost:" + ports[0], addr: "127.0.0.1:" + ports[0],
 		issuer: "http://localhost:" + ports[0], admin: "localhost:" + ports[1],
 	}
-	// The default would do as well; where the store is has to be known, to prepare it.
+	// The directory must be known to prepare the store, so the default is not used.
 	if !strings.Contains(strings.Join(lines, "\n"), "store ") {
 		lines = append(lines, "store badger "+g.store)
 	}
@@ -43,8 +43,9 @@ func (b *bench) newGateway(lines ...string) (*gateway, error) {
 	return g, nil
 }
 
-// gatewayCaddyfile is a gateway as the README has it, with room for as many codes as
-// one machine asks for here. Tokens and codes outlast the run.
+// gatewayCaddyfile is the configuration of a gateway as in the README. Its limits of
+// pending codes are high enough for requests from a single machine, and tokens and
+// codes outlast the run.
 const gatewayCaddyfile = `{
 	admin ADMIN
 	default_bind 127.0.0.1
@@ -75,8 +76,8 @@ ISSUER {
 }
 `
 
-// idp is the demo's identity provider, for sections in which people sign in. In the
-// others the upstream is not there.
+// idp is the demo's identity provider, for sections in which people sign in. In
+// other sections the upstream is not running.
 const idp = `IDP {
 	demo_idp {
 		issuer IDP
@@ -87,21 +88,21 @@ const idp = `IDP {
 
 // withPeople adds the identity provider.
 func (g *gateway) withPeople() {
-	// Where the provider is to be stands in the gateway's part already.
+	// The configuration of the gateway already has the provider's address.
 	_, after, _ := strings.Cut(g.text, "upstream demo ")
 	provider, _, _ := strings.Cut(after, " ")
 	g.text += strings.NewReplacer("ISSUER", g.issuer, "IDP", provider).Replace(idp)
 }
 
-// start runs the gateway until the section stops it.
-// It answers with its keys when the store is open; before that it says 503.
+// start starts the gateway, which the section must stop, and waits until it
+// responds with its keys. Until its store is open it responds with 503.
 func (g *gateway) start(ctx context.Context, binary string) (err error) {
 	g.Server, err = loadtest.StartCaddy(ctx, binary, g.dir, g.text, g.issuer+"/oauth2/jwks")
 	return err
 }
 
-// startGateway starts a gateway with nothing in its store, and returns when it serves. The
-// caller stops it.
+// startGateway starts a gateway with an empty store, and returns when it responds. The
+// caller must stop it.
 func (b *bench) startGateway(ctx context.Context, lines ...string) (*gateway, error) {
 	g, err := b.newGateway(lines...)
 	if err != nil {
@@ -110,8 +111,8 @@ func (b *bench) startGateway(ctx context.Context, lines ...string) (*gateway, er
 	return g, g.start(ctx, b.binary)
 }
 
-// A plain is a Caddy without the device login: the floor. It is a process of its own, so
-// that its garbage collector has no grants to walk through.
+// A plain is a Caddy without the device login, with which the gateway is compared. It is
+// a separate process, so that its garbage collector has no grants to examine.
 type plain struct {
 	*loadtest.Server
 	proxy   string // host and port: reverse_proxy of the backend
@@ -119,8 +120,8 @@ type plain struct {
 	static  string // respond with the body
 }
 
-// startPlain starts one, with the binary of the gateway or with that of Caddy alone. The
-// status and body are those that its third site responds with.
+// startPlain starts a plain Caddy, with the binary of the gateway or with one without the
+// module. Its third site responds with status and body.
 func (b *bench) startPlain(ctx context.Context, binary string, status int, body []byte) (*plain, error) {
 	dir, err := b.directory()
 	if err != nil {
@@ -134,7 +135,7 @@ func (b *bench) startPlain(ctx context.Context, binary string, status int, body 
 	return p, err
 }
 
-// plainCaddyfile has the three floors. Its proxy has the matcher of the gateway's.
+// plainCaddyfile has three sites. Its proxy has the same matcher as the gateway's.
 const plainCaddyfile = `{
 	admin ADMIN
 	default_bind 127.0.0.1
@@ -154,6 +155,6 @@ http://STATIC {
 }
 `
 
-// dialed is where connections to a host of this machine go, without a look-up of its
-// name.
+// dialed returns the address to connect to for a host on this machine, so that its name
+// need not be looked up.
 func dialed(host string) string { return strings.Replace(host, "localhost", "127.0.0.1", 1) }

@@ -10,16 +10,17 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// How much goes on while devices begin their logins: guarded requests at a rate that
-// leaves the cores some room, and new devices.
+// The rates of the two loads: guarded requests at a rate that does not use up the
+// cores, and devices that begin a login.
 const (
 	crowdRequests = 1000 // guarded requests a second
 	crowdDevices  = 1000 // devices a second that ask for a code, and poll once
 )
 
-// measureCrowd takes the p99 of guarded requests with and without devices that begin
-// their logins at the same gateway. Both streams have a rate: connections that ask as
-// soon as they are answered would ask less of a server that is slower.
+// measureCrowd measures the p99 of guarded requests with and without devices that
+// begin logins at the same gateway. Both loads have a fixed rate: connections that
+// send the next request as soon as they have a response would send fewer requests to
+// a slower server.
 func measureCrowd(ctx context.Context, b *bench) ([]row, error) {
 	g, requests, _, err := b.connected(ctx, 100, "wait off")
 	if err != nil {
@@ -31,7 +32,8 @@ func measureCrowd(ctx context.Context, b *bench) ([]row, error) {
 	// Each device is two requests.
 	flows := loadtest.Load{Addr: g.addr, Conns: 32, Rate: 2 * crowdDevices, Duration: 2 * b.duration,
 		Device: func(int) loadtest.Device { return &beginner{host: g.host} }}
-	// The same requests alone, and beside the devices, in every round.
+	// Each round measures the same requests alone, and then together with the
+	// devices.
 	var calm, crowded, begun results
 	for range b.rounds {
 		alone, err := loadtest.Run(ctx, guarded)
@@ -55,8 +57,8 @@ func measureCrowd(ctx context.Context, b *bench) ([]row, error) {
 	return []row{crowdRow(calm, crowded, begun)}, nil
 }
 
-// crowdRow tells how many devices there were in fact: a machine that is too slow for
-// them would otherwise show a good figure.
+// crowdRow returns the row. Its note has the number of devices that actually began:
+// on a machine that is too slow for all of them the figure would be too good.
 func crowdRow(calm, crowded, begun results) row {
 	rate := loadtest.SpreadOf(crowded.rates())
 	return row{
@@ -69,7 +71,8 @@ func crowdRow(calm, crowded, begun results) row {
 	}
 }
 
-// A beginner is a stream of devices: each asks for a code, and polls it once.
+// A beginner simulates devices one after the other: each requests a code, and polls
+// it once.
 type beginner struct {
 	host string // of the gateway
 	code string // to poll next; empty: another device begins

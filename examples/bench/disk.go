@@ -14,14 +14,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// writers is how many devices redeem or refresh at a time, and how many goroutines
-// write to the Badger beside them.
+// writers is the number of devices that redeem or refresh at a time, and of the
+// goroutines that write to Badger for comparison.
 const writers = 64
 
-// measureDisk compares redemptions and refreshes, each of which is on the disk before
-// it is answered, with Badger itself where every transaction is synced. What is held
-// against the target is done by the rules alone, as Badger is: over HTTP the same takes
-// most of the cores for requests, signatures and the client.
+// measureDisk compares redemptions and refreshes, each of which is on disk before the
+// response, with Badger alone, which syncs every transaction. The rows with a target
+// call the engine directly, as they call Badger: over HTTP, the requests, the
+// signatures and the client use most of the CPU time.
 func measureDisk(ctx context.Context, b *bench) ([]row, error) {
 	d, err := b.openDisk(ctx)
 	if err != nil {
@@ -60,21 +60,21 @@ func measureDisk(ctx context.Context, b *bench) ([]row, error) {
 	}, nil
 }
 
-// A disk is one store that the rules write to by themselves, and one that they write to
-// behind HTTP, each with devices that have come far enough. They are two because a
-// directory of Badger's has one owner.
+// A disk has two stores with prepared devices: one for an engine in this process, and
+// one for a gateway that is used over HTTP. There are two because only one process can
+// open a Badger directory.
 type disk struct {
 	batch    int                // of redemptions in a round
 	duration time.Duration      // of the refreshes in a round
-	store    *badgerstore.Store // of the rules
+	store    *badgerstore.Store // of the engine
 	rules    *loadtest.Rules
 	gateway  *gateway // with a store of its own
 
-	allowed, allowedHTTP []loadtest.Prepared // are redeemed once
-	held, heldHTTP       []loadtest.Prepared // refresh again and again
+	allowed, allowedHTTP []loadtest.Prepared // to be redeemed once
+	held, heldHTTP       []loadtest.Prepared // to be refreshed repeatedly
 }
 
-// openDisk prepares both stores, and starts no gateway yet.
+// openDisk prepares both stores. It does not start the gateway.
 func (b *bench) openDisk(ctx context.Context) (d *disk, err error) {
 	d = &disk{batch: b.sizes.redeem, duration: b.duration}
 	dir, err := b.directory()
@@ -109,13 +109,13 @@ func (b *bench) openDisk(ctx context.Context) (d *disk, err error) {
 	return d, err
 }
 
-// close ends the rules before the store that they write to.
+// close closes the engine, and then its store.
 func (d *disk) close() {
 	d.rules.Close()
 	d.store.Close()
 }
 
-// redeem redeems a batch by the rules.
+// redeem redeems a batch of codes with the engine.
 func (d *disk) redeem(ctx context.Context) (loadtest.Result, error) {
 	batch := d.allowed[:d.batch]
 	d.allowed = d.allowed[d.batch:]
@@ -129,7 +129,7 @@ func (d *disk) redeem(ctx context.Context) (loadtest.Result, error) {
 	})
 }
 
-// refresh has each device refresh for a while, by the rules.
+// refresh lets each device refresh repeatedly with the engine.
 func (d *disk) refresh(ctx context.Context) (loadtest.Result, error) {
 	until := time.Now().Add(d.duration)
 	return together(ctx, func(w int) (bool, error) {
@@ -140,7 +140,7 @@ func (d *disk) refresh(ctx context.Context) (loadtest.Result, error) {
 	})
 }
 
-// redeemHTTP is redeem, by as many connections as there are writers.
+// redeemHTTP is redeem over HTTP, with one connection for each writer.
 func (d *disk) redeemHTTP(ctx context.Context) (loadtest.Result, error) {
 	// A code gives tokens once (RFC 8628 §3.4): each round has its own.
 	batch := d.allowedHTTP[:d.batch]
@@ -150,7 +150,7 @@ func (d *disk) redeemHTTP(ctx context.Context) (loadtest.Result, error) {
 	})
 }
 
-// refreshHTTP is refresh, by the same number of connections.
+// refreshHTTP is refresh over HTTP, with the same number of connections.
 func (d *disk) refreshHTTP(ctx context.Context) (loadtest.Result, error) {
 	return loadtest.Run(ctx, loadtest.Load{
 		Addr: d.gateway.addr, Conns: writers, PID: d.gateway.PID, Duration: d.duration,
@@ -158,8 +158,7 @@ func (d *disk) refreshHTTP(ctx context.Context) (loadtest.Result, error) {
 	})
 }
 
-// together has all writers do something again and again, until one of them says that
-// there is no more, each for itself.
+// together calls do repeatedly in each of the writers, until it returns false there.
 func together(ctx context.Context, do func(writer int) (more bool, err error)) (r loadtest.Result, err error) {
 	var count atomic.Int64
 	// The first error of each writer; no writer waits for another.
@@ -180,30 +179,30 @@ func together(ctx context.Context, do func(writer int) (more bool, err error)) (
 	return r, errors.Join(append(errs, ctx.Err())...)
 }
 
-// rawBadger is Badger by itself, on the same disk.
+// rawBadger is Badger without a gateway, on the same disk.
 type rawBadger struct {
 	db       *badger.DB    // empty at first
 	count    atomic.Int64  // of the keys so far
 	duration time.Duration // of each write
 }
 
-// recordSize is that of a connected grant, in bytes, with the claims of its person. It is
-// written as one value; the log that is synced is not compressed.
+// recordSize is the size of a connected grant with the claims of its person, in bytes. It
+// is written as one value, and Badger does not compress the log that it syncs.
 const recordSize = 800
 
-// openRaw makes an empty one.
+// openRaw creates an empty database.
 func (b *bench) openRaw() (*rawBadger, error) {
 	dir, err := b.directory()
 	if err != nil {
 		return nil, err
 	}
-	// Tables as small as the gateway's.
+	// The tables are as small as the gateway's.
 	db, err := badger.Open(badger.DefaultOptions(dir).WithSyncWrites(true).WithLogger(nil).WithMemTableSize(8 << 20))
 	return &rawBadger{db: db, duration: b.duration}, err
 }
 
-// write writes new records for a while, each after a look whether it is there already,
-// as a gateway has to.
+// write writes new records until the duration is over. Before each it checks that the
+// key does not exist, as a gateway must.
 func (r *rawBadger) write(ctx context.Context) (loadtest.Result, error) {
 	value := make([]byte, recordSize)
 	until := time.Now().Add(r.duration)

@@ -14,8 +14,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// connected starts a gateway whose store knows so many connected devices, and returns
-// the requests that they make of the API, and the token in the first of them.
+// connected starts a gateway with n connected devices in its store. It returns one API
+// request of each device, and the token of the first.
 func (b *bench) connected(ctx context.Context, n int, lines ...string) (g *gateway, requests [][]byte, token string,
 	err error) {
 	if g, err = b.newGateway(lines...); err != nil {
@@ -31,15 +31,15 @@ func (b *bench) connected(ctx context.Context, n int, lines ...string) (g *gatew
 	return g, requests, devices[0].Access, g.start(ctx, b.binary)
 }
 
-// measureGuard compares guarded requests with the same proxy without a guard. Each kind
-// of devices has a gateway of its own: what a gateway remembers of many devices costs its
-// garbage collector, and tokens that are new drive others from its memory.
+// measureGuard compares guarded requests with the same proxy without a guard. Each number
+// of devices has its own gateway: cached grants of many devices slow down the garbage
+// collector, and new tokens evict others from the cache.
 func measureGuard(ctx context.Context, b *bench) (rows []row, err error) {
-	floor, err := b.startPlain(ctx, b.binary, http.StatusOK, nil)
+	caddy, err := b.startPlain(ctx, b.binary, http.StatusOK, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer floor.Stop()
+	defer caddy.Stop()
 	guards := []side{{name: "one token"}, {name: "tokens in turn"}, {name: "new tokens"}}
 	token := ""
 	for i, devices := range []int{1, b.sizes.tokens, b.sizes.cold} {
@@ -48,27 +48,27 @@ func measureGuard(ctx context.Context, b *bench) (rows []row, err error) {
 			return nil, err
 		}
 		defer g.Stop()
-		if devices != b.sizes.cold { // what is measured of the others is a guard that knows its tokens
+		if devices != b.sizes.cold { // in the other cases the guard has the tokens in its cache
 			if err := once(ctx, g, requests); err != nil {
 				return nil, err
 			}
 		}
 		guards[i].load, token = fixed(g.Server, g.host, requests...), first
 	}
-	// The same requests: the proxy too reads the token, and passes it on.
-	proxy := loadtest.GuardedRequests(floor.proxy, "/api/products", token)[0]
-	forward := loadtest.GuardedRequests(floor.forward, "/api/products", token)[0]
-	// All sides at one number of connections, then all at the next.
+	// The proxy gets the same requests: it reads the token, too, and passes it on.
+	proxy := loadtest.GuardedRequests(caddy.proxy, "/api/products", token)[0]
+	forward := loadtest.GuardedRequests(caddy.forward, "/api/products", token)[0]
+	// All sides run with one number of connections, then with the next.
 	for _, conns := range b.conns {
 		ran, err := b.compare(ctx, conns,
-			side{name: "reverse_proxy", load: fixed(floor.Server, floor.proxy, proxy)},
+			side{name: "reverse_proxy", load: fixed(caddy.Server, caddy.proxy, proxy)},
 			guards[0], guards[1], guards[2],
-			side{name: "forward_auth", load: fixed(floor.Server, floor.forward, forward)})
+			side{name: "forward_auth", load: fixed(caddy.Server, caddy.forward, forward)})
 		if err != nil {
 			return nil, err
 		}
 		bare := ratio("reverse_proxy without a guard", "", conns, ran[0], ran[0], 0)
-		// It is the floor: there is nothing that it is held against.
+		// It is what the others are compared with, and has no base of its own.
 		bare.base = loadtest.Spread{}
 		rows = append(rows, bare,
 			ratio("guarded, one token", "reverse_proxy", conns, ran[1], ran[0], 0.97),
@@ -80,8 +80,8 @@ func measureGuard(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// once sends each request once, so that the guard has seen all tokens. One that it
-// remembers costs no verification of its signature, only the look whether its grant lives.
+// once sends each request once, so that the guard has seen all tokens. For a cached token
+// it does not verify the signature, but only checks whether the grant is active.
 func once(ctx context.Context, g *gateway, requests [][]byte) error {
 	_, err := loadtest.Run(ctx, loadtest.Load{
 		Addr: g.addr, Conns: 16, Device: loadtest.Once(http.StatusOK, requests...),
@@ -89,18 +89,19 @@ func once(ctx context.Context, g *gateway, requests [][]byte) error {
 	return err
 }
 
-// fixed is a load that asks a host the same requests in turn, and wants 200.
+// fixed returns a load that sends the requests to a host in turn, and expects status 200.
 func fixed(s *loadtest.Server, host string, requests ...[]byte) loadtest.Load {
 	return loadtest.Load{Addr: dialed(host), PID: s.PID, Device: loadtest.Fixed(http.StatusOK, requests...)}
 }
 
-// coldRow holds requests with new tokens against the best that is possible: the proxy
-// without a guard, which keeps all cores busy, and one verification of ES256 more of
-// one core for each request.
+// coldRow compares requests with new tokens with the best possible result: the time
+// of the proxy without a guard, which uses all cores, plus that of one ES256
+// verification on one core for each request.
 func coldRow(conns int, cold, bare results) row {
 	// cores are those of the machine, which client, backend and server share.
 	verify, cores := verification(), float64(runtime.NumCPU())
-	// A request takes cores/rate of core time, in all processes; then the verification.
+	// A request takes cores/rate of CPU time in all processes, and the verification in
+	// addition.
 	bound := bare.each(func(r loadtest.Result) float64 {
 		return 1 / (1/r.PerSecond() + verify.Seconds()/cores)
 	})
@@ -113,8 +114,8 @@ func coldRow(conns int, cold, bare results) row {
 	}
 }
 
-// verification is how long one core takes to verify a signature of ES256 (RFC 7518
-// §3.4); the median of some hundred.
+// verification returns how long one core takes to verify an ES256 signature (RFC
+// 7518 §3.4): the median of some hundred.
 func verification() time.Duration {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -125,7 +126,7 @@ func verification() time.Duration {
 	if err != nil {
 		panic(err)
 	}
-	// One after the other: a core by itself.
+	// One after the other, so that they run on one core.
 	took := make([]float64, 500)
 	for i := range took {
 		began := time.Now()

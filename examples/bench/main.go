@@ -1,16 +1,17 @@
 // Command bench measures a gateway on this machine: what guarded requests, device
-// authorizations and polls cost beside a plain Caddy, how fast tokens are on the disk,
-// how soon a device hears of a person's click, and what all that takes of memory and of
-// Redis. It prints a table and writes it as Markdown and as a picture.
+// authorizations and polls cost beside a plain Caddy, how fast tokens are on disk, how
+// soon a device learns of a person's click, and how much memory and how many Redis
+// commands all that takes. It prints a table and writes it as Markdown and as a
+// picture.
 //
 //	go run ./examples/bench             # all of it, in some five minutes
 //	go run ./examples/bench -only guard,click
 //
-// It decides how each figure is taken and what target it has to reach, and nothing
-// about the gateway: that is the binary of ./caddy, built from the working tree, which
-// also is the plain Caddy beside it. Everything runs on loopback, on ports and in
-// directories of its own, and is stopped at the end. The client runs on the same
-// machine and takes its share of the cores, from both sides of a comparison alike.
+// It decides how each figure is measured and which target it must reach. The gateway
+// is the binary of ./caddy, built from the working tree; without device_login the same
+// binary is the plain Caddy for comparison. Everything runs on loopback, on ports and
+// in directories of its own, and is stopped at the end. The client runs on the same
+// machine and uses some of the CPU time, on both sides of a comparison alike.
 package main
 
 import (
@@ -28,11 +29,12 @@ import (
 	"time"
 )
 
-// An exit code of 1 says that something failed, and 0 also that targets were missed: they
-// are for a quiet machine, and a reader of the table.
+// main exits with 1 if something failed. Missed targets are not a failure: they are meant
+// for a machine without other load, and for the reader of the table.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// An interrupt ends the context, and with it all servers; run returns when they ended.
+	// An interrupt ends the context, and with it all servers; run returns when they have
+	// ended.
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -41,7 +43,7 @@ func main() {
 	}
 }
 
-// options are the flags.
+// options are the values of the flags.
 type options struct {
 	rounds   int           // one or more
 	duration time.Duration // of each side of a comparison in each round
@@ -52,25 +54,25 @@ type options struct {
 	sizes    sizes
 }
 
-// sizes say how much there is of what is measured.
+// sizes are the numbers of devices, codes and grants that are measured.
 type sizes struct {
-	tokens  int // of devices that a guard has seen
-	cold    int // of devices whose token comes too seldom for a guard to remember it
-	codes   int // that wait while they are polled
+	tokens  int // tokens that fit into a guard's cache
+	cold    int // tokens that do not fit into it
+	codes   int // pending codes that are polled
 	redeem  int // codes to redeem in a round
-	flows   int // clicks to wait for
+	flows   int // logins in which a click is measured
 	pending int // codes whose memory is measured
-	active  int // grants that a start finds
+	active  int // grants in the store of a gateway that starts
 }
 
-// The guard remembers between 20,000 and 40,000 tokens (docs/operations.md), so that
-// each of 45,000 in turn is new to it again. Polls of 60,000 codes, each every two
-// seconds, are more than two cores answer.
+// A guard caches between 20,000 and 40,000 tokens (docs/operations.md), so with
+// 45,000 in turn each is new to it. Polls of 60,000 codes, each every two seconds,
+// are more than two cores can answer.
 var usual = sizes{
 	tokens: 10_000, cold: 45_000, codes: 60_000, redeem: 4_000, flows: 200, pending: 100_000, active: 10_000,
 }
 
-// quick shows that everything runs. Its figures say nothing.
+// quick is for checking that everything runs. Its figures are meaningless.
 var quick = sizes{tokens: 50, cold: 100, codes: 2_000, redeem: 64, flows: 2, pending: 1_000, active: 100}
 
 // parse reads the command line.
@@ -94,7 +96,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	if o.rounds < 1 || o.duration <= 0 || fs.NArg() > 0 {
 		return o, errors.New("want one round or more, a duration above zero, and no further arguments")
 	}
-	// -quick wins over -big.
+	// -quick takes precedence over -big.
 	if o.sizes = usual; *big {
 		o.sizes.active = 100_000
 	}
@@ -107,7 +109,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}
-	// A name that is misspelt would be minutes of nothing.
+	// A misspelt name must not be noticed only after minutes.
 	for _, name := range o.only {
 		if !slices.Contains(sectionNames(), name) {
 			return o, fmt.Errorf("-only: there is no section %q", name)
@@ -135,7 +137,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The load is read before the build, which is one itself.
+	// The load average is read before the build, which would raise it.
 	r := report{machine: thisMachine(), began: time.Now(), options: o}
 	fmt.Fprintf(out, "%s\n", r.heading())
 	b, err := open(ctx, o, out)
@@ -167,21 +169,21 @@ type section struct {
 	measure func(context.Context, *bench) ([]row, error)
 }
 
-// sections are in the order in which they run and are told.
+// sections are in the order in which they run and are reported.
 var sections = []section{
 	{name: "guard", measure: measureGuard},         // what a request with a token costs
 	{name: "authorize", measure: measureAuthorize}, // asking for a code
 	{name: "poll", measure: measurePoll},           // asking whether it was allowed
-	{name: "disk", measure: measureDisk},           // tokens that no power cut takes back
+	{name: "disk", measure: measureDisk},           // tokens that are on disk
 	{name: "click", measure: measureClick},         // what people wait for
 	{name: "redis", measure: measureRedis},         // round trips
 	{name: "pending", measure: measurePending},     // memory of codes
 	{name: "start", measure: measureStart},         // time and memory of a start
-	{name: "crowd", measure: measureCrowd},         // requests beside logins
+	{name: "crowd", measure: measureCrowd},         // requests during logins
 	{name: "size", measure: measureSize},           // of the binary
 }
 
-// sectionNames are the words of -only.
+// sectionNames returns the names that -only accepts.
 func sectionNames() (names []string) {
 	for _, s := range sections {
 		names = append(names, s.name)

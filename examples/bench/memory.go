@@ -9,9 +9,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// resident is the memory of a process after it has collected its garbage, in bytes.
+// resident returns the memory of a process after it has collected its garbage, in
+// bytes.
 func resident(ctx context.Context, s *loadtest.Server, admin string) (float64, error) {
-	// The profile is not read; asking for it collects the garbage first.
+	// The profile is not read: with gc=1 the request makes the process collect its
+	// garbage.
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+admin+"/debug/pprof/heap?gc=1", nil)
 	if err != nil {
 		return 0, err
@@ -24,16 +26,16 @@ func resident(ctx context.Context, s *loadtest.Server, admin string) (float64, e
 	return float64(loadtest.UsageOf(s.PID).RSS), nil
 }
 
-// measurePending takes what a code that waits adds to the memory of the process,
-// between a tenth of the codes and all of them: so neither a start nor the first
-// connections are in it.
+// measurePending measures how much memory each pending code adds to the process,
+// between a tenth of the codes and all of them, so that neither the start nor the
+// first connections are included.
 func measurePending(ctx context.Context, b *bench) ([]row, error) {
 	g, err := b.startGateway(ctx, "wait off")
 	if err != nil {
 		return nil, err
 	}
 	defer g.Stop()
-	// 16 connections are open in both moments.
+	// 16 connections are open both times.
 	few := b.sizes.pending / 10
 	var at [2]float64 // bytes, with few codes and with all
 	for i, n := range []int{few, b.sizes.pending - few} {
@@ -58,8 +60,8 @@ func measurePending(ctx context.Context, b *bench) ([]row, error) {
 }
 
 // measureStart compares a gateway whose store has active grants with a plain Caddy: how
-// long each takes from the start of its process to the first answer, and its memory
-// while nothing is asked. Both binaries are without the demo, as operators have them.
+// long each takes from the start of its process to the first response, and its memory
+// without requests. Both binaries are without the demo, as in production.
 func measureStart(ctx context.Context, b *bench) ([]row, error) {
 	bare, module, err := b.production(ctx)
 	if err != nil {
@@ -72,7 +74,7 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 	if _, err := loadtest.PrepareBadger(ctx, g.store, g.issuer, b.sizes.active, loadtest.Connected); err != nil {
 		return nil, err
 	}
-	// Memory is that of a gateway without any grant.
+	// The memory is measured with a gateway without grants.
 	empty, err := b.newGateway()
 	if err != nil {
 		return nil, err
@@ -80,12 +82,12 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 	var later, more []float64 // milliseconds, MiB
 	// Each round starts all three anew, on the same directories.
 	for range b.rounds {
-		floor, err := b.startPlain(ctx, bare, http.StatusOK, nil)
+		caddy, err := b.startPlain(ctx, bare, http.StatusOK, nil)
 		if err != nil {
 			return nil, err
 		}
-		floorMemory := float64(loadtest.UsageOf(floor.PID).RSS)
-		floor.Stop()
+		caddyMemory := float64(loadtest.UsageOf(caddy.PID).RSS)
+		caddy.Stop()
 		if err := g.start(ctx, module); err != nil {
 			return nil, err
 		}
@@ -95,8 +97,8 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 		}
 		memory := float64(loadtest.UsageOf(empty.PID).RSS)
 		empty.Stop()
-		later = append(later, milliseconds(g.Started-floor.Started))
-		more = append(more, (memory-floorMemory)/(1<<20))
+		later = append(later, milliseconds(g.Started-caddy.Started))
+		more = append(more, (memory-caddyMemory)/(1<<20))
 	}
 	return []row{
 		{what: "start with " + thousands(b.sizes.active) + " active grants, later by", against: "plain Caddy",
@@ -106,9 +108,8 @@ func measureStart(ctx context.Context, b *bench) ([]row, error) {
 	}, nil
 }
 
-// production builds the two binaries that an operator has the choice of: Caddy with its
-// standard modules, and the same with the device login. Both are stripped, as those of
-// xcaddy are.
+// production builds the two binaries of a comparison: Caddy with its standard modules,
+// and the same with the device login. Both are stripped, like those of xcaddy.
 func (b *bench) production(ctx context.Context) (bare, module string, err error) {
 	bare, module = filepath.Join(b.dir, "caddy-plain"), filepath.Join(b.dir, "caddy-module")
 	// Another section may have built them.

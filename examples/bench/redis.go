@@ -15,8 +15,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// measureRedis counts what one gateway asks a Redis for one request of each kind. It is
-// left out where no Redis is installed.
+// measureRedis counts the round trips between one gateway and Redis for one request of
+// each kind. It is skipped if no Redis is installed.
 func measureRedis(ctx context.Context, b *bench) ([]row, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -46,12 +46,12 @@ func measureRedis(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One device calls the API again and again: its grant is known after the first call.
+	// One device calls the API repeatedly: its grant is cached after the first call.
 	connected, err := loadtest.Prepare(ctx, store, g.issuer, 1, loadtest.Connected)
 	if err != nil {
 		return nil, err
 	}
-	// Its connections would be counted as the gateway's.
+	// The store is closed, because its commands would be counted as the gateway's.
 	if err := store.Close(); err != nil {
 		return nil, err
 	}
@@ -65,11 +65,12 @@ func measureRedis(ctx context.Context, b *bench) ([]row, error) {
 	return m.rows(ctx, waiting, connected[0])
 }
 
-// A meter reads Redis's own counts around runs. What the gateway asks of its own accord,
-// and the meter's own INFO, are among them: they are few beside the requests.
+// A meter reads Redis's own counters before and after runs. They include the gateway's
+// background commands and the meter's own INFO, which are few compared with the
+// requests.
 type meter struct {
 	client  *redis.Client // for INFO
-	gateway *gateway      // the one client beside it
+	gateway *gateway      // the only other client
 	each    int           // requests of each kind
 	idle    float64       // round trips a second without any request
 }
@@ -77,7 +78,7 @@ type meter struct {
 // rows measures each kind of request.
 func (m *meter) rows(ctx context.Context, waiting []loadtest.Prepared, device loadtest.Prepared) ([]row, error) {
 	host := m.gateway.host
-	if err := m.rest(ctx); err != nil {
+	if err := m.measureIdle(ctx); err != nil {
 		return nil, err
 	}
 	authorize := repeat(loadtest.AuthorizeRequest(host), m.each)
@@ -109,7 +110,7 @@ func (m *meter) rows(ctx context.Context, waiting []loadtest.Prepared, device lo
 	return rows, nil
 }
 
-// repeat is a list of the same request.
+// repeat returns a list of n times the same request.
 func repeat(request []byte, n int) (list [][]byte) {
 	for range n {
 		list = append(list, request)
@@ -117,8 +118,8 @@ func repeat(request []byte, n int) (list [][]byte) {
 	return list
 }
 
-// onePollEach polls every code once. A second time the gateway knows the codes, as it does
-// of those that it gave itself.
+// onePollEach returns devices that poll every code once. In a second run the gateway has
+// the codes in its cache, like codes that it issued itself.
 func onePollEach(host string, devices []loadtest.Prepared) func(int) loadtest.Device {
 	var list [][]byte
 	for _, d := range devices {
@@ -127,9 +128,9 @@ func onePollEach(host string, devices []loadtest.Prepared) func(int) loadtest.De
 	return loadtest.Once(http.StatusBadRequest, list...)
 }
 
-// rest counts what a gateway asks while nothing is asked of it: it listens, and makes
-// sure that it hears. That is subtracted.
-func (m *meter) rest(ctx context.Context) error {
+// measureIdle measures the round trips per second of a gateway without requests, such as the
+// heartbeats of its subscription, so that they can be subtracted.
+func (m *meter) measureIdle(ctx context.Context) error {
 	const pause = 2 * time.Second // some heartbeats
 	before, _, err := m.counts(ctx)
 	if err != nil {
@@ -145,7 +146,7 @@ func (m *meter) rest(ctx context.Context) error {
 	return err
 }
 
-// run plays a load, and returns the trips and commands of a request of it.
+// run runs a load, and returns the round trips and commands of each request.
 func (m *meter) run(ctx context.Context, device func(int) loadtest.Device) (trips, commands float64, err error) {
 	before, asked, err := m.counts(ctx)
 	if err != nil {
@@ -157,13 +158,14 @@ func (m *meter) run(ctx context.Context, device func(int) loadtest.Device) (trip
 	}
 	after, askedAfter, err := m.counts(ctx)
 	idle := m.idle * result.Elapsed.Seconds()
-	// Less than nothing would be less than the pause before had.
+	// A negative result means that there were fewer than without requests, and
+	// counts as 0.
 	n := float64(result.Requests)
 	return max(after-before-idle, 0) / n, max(askedAfter-asked-idle, 0) / n, err
 }
 
-// counts are the round trips and the commands that Redis has counted. A trip is one
-// read of what a client sent, however many commands it had.
+// counts returns the round trips and the commands that Redis has counted. A round
+// trip is one read from a client, however many commands that has.
 func (m *meter) counts(ctx context.Context) (trips, commands float64, err error) {
 	info, err := m.client.Info(ctx, "stats").Result()
 	if err != nil {

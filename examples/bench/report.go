@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// A report is what a run tells: the machine, and the rows.
+// A report is the result of a run: the machine, and the rows.
 type report struct {
 	options
 	machine string    // in words
@@ -18,7 +18,8 @@ type report struct {
 	rows    []row     // in the order of the sections
 }
 
-// thisMachine says in words, for who compares two tables, what is measured on, with its load before anything began.
+// thisMachine describes the machine in words, for readers who compare two tables, with
+// its load average at the start.
 func thisMachine() string {
 	text := fmt.Sprintf("%d cores", runtime.NumCPU())
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -37,7 +38,8 @@ func thisMachine() string {
 	return text
 }
 
-// caddyVersion is the version of Caddy that this program, and so the gateway, is built with.
+// caddyVersion returns the version of Caddy with which this program, and so the gateway,
+// is built.
 func caddyVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -51,7 +53,7 @@ func caddyVersion() string {
 	return ""
 }
 
-// heading says when, on what and how it was measured.
+// heading returns a line with the time, the machine and the parameters of the run.
 func (r *report) heading() string {
 	text := fmt.Sprintf("%s: %s; medians of %d rounds of %v", r.began.UTC().Format("2006-01-02 15:04 MST"), r.machine,
 		r.rounds, r.duration)
@@ -61,8 +63,8 @@ func (r *report) heading() string {
 	return text
 }
 
-// table is the rows as plain text, in columns, with the notes below. It is for a terminal
-// that is as wide as it needs.
+// table returns the rows as plain text, in columns, with the notes below. It does not
+// wrap lines to the width of the terminal.
 func (r *report) table() string {
 	// A column is as wide as its longest cell, in characters and not in bytes.
 	lines := [][]string{columnNames}
@@ -89,7 +91,7 @@ func (r *report) table() string {
 	return out.String()
 }
 
-// notes are what the rows have to add, each with the row that it belongs to.
+// notes returns the notes of the rows, each with the name of its row.
 func (r *report) notes() (notes []string) {
 	for _, row := range r.rows {
 		if row.note != "" {
@@ -103,14 +105,14 @@ func (r *report) notes() (notes []string) {
 	return notes
 }
 
-// markdown is the heading, the table and the notes.
+// markdown returns the heading, the table and the notes in Markdown.
 func (r *report) markdown() string {
 	var out strings.Builder
 	out.WriteString(r.heading() + ".\n\n| " + strings.Join(columnNames, " | ") + " |\n" +
 		strings.Repeat("|---", len(columnNames)) + "|\n")
 	for _, row := range r.rows {
 		cells := row.columns()
-		// What is missed is to be seen by who only glances at the table.
+		// A missed target must be visible at a glance.
 		if !row.met() {
 			cells[8] = "**missed**"
 		}
@@ -129,8 +131,8 @@ const (
 	markEnd   = "<!-- /bench -->"
 )
 
-// between puts a text between the marks of a page, and leaves the rest as it is: the page
-// explains what the table cannot. A page without marks is replaced.
+// between puts a text between the marks of a page, and keeps the rest, which explains the
+// table. A page without marks is replaced as a whole.
 func between(page, text string) string {
 	before, rest, begins := strings.Cut(page, markBegin)
 	_, after, ends := strings.Cut(rest, markEnd)
@@ -140,11 +142,11 @@ func between(page, text string) string {
 	return before + markBegin + "\n\n" + text + "\n" + markEnd + after
 }
 
-// write writes the files that were asked for. It is the last step: a run that failed leaves
-// those of the run before.
+// write writes the requested files. It is the last step: a run that fails keeps the files
+// of the run before.
 func (r *report) write() error {
 	if r.md != "" {
-		// A file that is not there yet is one without marks.
+		// A missing file counts as one without marks.
 		page, err := os.ReadFile(r.md)
 		if err != nil && !os.IsNotExist(err) {
 			return err

@@ -8,10 +8,11 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// A row is one line of the table: one figure with what it is held against.
+// A row is one line of the table: one figure, with its target and what it is
+// compared with.
 type row struct {
-	what    string          // what was measured, as people call it
-	against string          // what a ratio or a difference is taken to
+	what    string          // what was measured, in words
+	against string          // what the figure is compared with
 	conns   int             // connections; 0: does not apply
 	unit    string          // ×, ms, KiB, MiB or trips
 	value   loadtest.Spread // the figure that the target is for
@@ -19,14 +20,14 @@ type row struct {
 	atMost  bool            // the target is an upper bound
 
 	rate loadtest.Spread // requests a second; zero: not measured
-	base loadtest.Spread // the same of what it is held against
+	base loadtest.Spread // the same of what it is compared with
 	p99  loadtest.Spread // of a request, in milliseconds
 	cpu  float64         // CPU seconds of the server for 1,000 requests; 0: unknown
-	note string          // what a reader should know of this run
+	note string          // what a reader should know about this run
 }
 
-// ratio is a row that compares the rates of two sides, round by round. A target of 0 means
-// that there is none, and any other one is a lower bound.
+// ratio returns a row that compares the rates of two sides, round by round. A target of 0
+// means that there is none; any other one is a lower bound.
 func ratio(what, against string, conns int, side, base results, target float64) row {
 	return row{
 		what: what, against: against, conns: conns, unit: "×", target: target,
@@ -36,13 +37,14 @@ func ratio(what, against string, conns int, side, base results, target float64) 
 	}
 }
 
-// cpu is the median of the rounds; 0 where the system does not tell.
+// cpu returns the median of the CPU time for 1,000 requests; 0 if the system does
+// not report it.
 func (r results) cpu() float64 {
 	return loadtest.SpreadOf(r.each(loadtest.Result.CPUPerThousand)).Median
 }
 
-// met reports whether a row reaches its target; one without a target does. What counts
-// is the median as the table shows it: its three digits, and no more.
+// met reports whether a row reaches its target; one without a target does. It compares
+// the median as the table shows it, with three digits.
 func (r row) met() bool {
 	shown, _ := strconv.ParseFloat(short(r.value.Median), 64) // short writes nothing else
 	switch {
@@ -54,8 +56,8 @@ func (r row) met() bool {
 	return shown >= r.target
 }
 
-// verdict is met, missed, or nothing where there is no target. It is a word, for people who
-// see no colors.
+// verdict returns met or missed, or "" without a target. It is a word, for people who
+// cannot distinguish the colors.
 func (r row) verdict() string {
 	switch {
 	case r.target == 0:
@@ -66,18 +68,19 @@ func (r row) verdict() string {
 	return "missed"
 }
 
-// short writes a figure with three digits that count.
+// short formats a figure with three significant digits.
 func short(v float64) string {
 	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
 		return fmt.Sprint(v)
 	}
-	// The third digit stands so far behind the point, or before it.
+	// The number of digits after the point; negative if the third digit is before
+	// it.
 	digits := 2 - int(math.Floor(math.Log10(math.Abs(v))))
 	return strconv.FormatFloat(v, 'f', min(max(digits, 0), 4), 64)
 }
 
-// measured is the value with its unit, and where there was more than one round their
-// range.
+// measured returns the value with its unit, and the range of the rounds if they
+// differ.
 func (r row) measured() string {
 	text := short(r.value.Median) + " " + r.unit
 	if r.value.Min != r.value.Max {
@@ -86,7 +89,7 @@ func (r row) measured() string {
 	return text
 }
 
-// wanted is the target as the table shows it.
+// wanted returns the target as the table shows it.
 func (r row) wanted() string {
 	switch {
 	case r.target == 0:
@@ -97,8 +100,8 @@ func (r row) wanted() string {
 	return "≥ " + short(r.target)
 }
 
-// columns are the cells of a table, in the order of columnNames. What was not measured is an
-// empty cell and no zero, which would be a figure too.
+// columns returns the cells of the row, in the order of columnNames. A figure that was
+// not measured is an empty cell and not 0, which could be a measurement.
 func (r row) columns() []string {
 	cells := []string{r.what, r.against, "", "", r.measured(), "", "", r.wanted(), r.verdict()}
 	if r.conns > 0 {
@@ -107,7 +110,7 @@ func (r row) columns() []string {
 	if r.rate.Median > 0 {
 		cells[3] = fmt.Sprintf("%.0f", r.rate.Median)
 	}
-	// The rate, and that of what it is held against.
+	// The rate, and that of what it is compared with.
 	if r.base.Median > 0 {
 		cells[3] += fmt.Sprintf(" : %.0f", r.base.Median)
 	}
@@ -120,7 +123,7 @@ func (r row) columns() []string {
 	return cells
 }
 
-// columnNames head the table. The last column is the verdict.
+// columnNames are the headings of the table. The last column is the verdict.
 var columnNames = []string{
 	"what", "against", "C", "requests/s", "measured (min–max)", "p99 ms", "CPU s/1,000", "target", "",
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/loadtest"
 )
 
-// caddyModules are all that a Caddy without plugins has.
+// caddyModules is the package with the modules that a Caddy without plugins has.
 const caddyModules = "github.com/caddyserver/caddy/v2/modules/standard"
 
-// buildWith builds a Caddy with these modules. It is the command of ./caddy with another
-// main.go, which is laid over it: so the versions are those of this module, and nothing
-// is downloaded.
+// buildWith builds a Caddy with these modules. It builds the command ./caddy with
+// another main.go, by an overlay of the go command, so that the versions are those of
+// this module and nothing is downloaded.
 func (b *bench) buildWith(ctx context.Context, binary string, modules ...string) error {
-	// main.go is laid over where the command is.
+	// The overlay needs the directory of the command.
 	listed, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", modulePath+"/caddy").Output()
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (b *bench) buildWith(ctx context.Context, binary string, modules ...string)
 		text += "\t_ \"" + module + "\"\n"
 	}
 	text += ")\n\nfunc main() { caddycmd.Main() }\n"
-	// Its format is that of go help build, -overlay.
+	// The format is described by go help build, -overlay.
 	replaced, err := json.Marshal(map[string]any{"Replace": map[string]string{
 		filepath.Join(strings.TrimSpace(string(listed)), "main.go"): source,
 	}})

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// The measures of the picture, in pixels. It has no script, no style sheet and no font of
-// its own, so that it shows wherever it is copied to.
+// The dimensions of the picture, in pixels. The picture has no script, no style sheet and
+// no font of its own, so that it can be displayed wherever it is copied.
 const (
 	barLeft   = 430 // where bars begin
 	barWidth  = 300 // of a bar that is exactly at its target times barRoom
@@ -18,7 +18,8 @@ const (
 )
 
 // picture draws each row that has a target as a bar, with the range of its rounds. All
-// bars have the same scale: how the figure stands to its target, which is the line.
+// bars have the same scale, the ratio of the figure to its target, which is drawn as a
+// line.
 func (r *report) picture() string {
 	var bars strings.Builder
 	// A row without a target has no scale.
@@ -43,11 +44,12 @@ func (r *report) picture() string {
 	return out.String()
 }
 
-// scaled is how many pixels a figure of this row is long.
+// scaled returns the length of the bar for a figure of this row, in pixels.
 func (r row) scaled(v float64) float64 { return barWidth * min(max(v/r.target, 0), barRoom) / barRoom }
 
-// bar draws one row at a height. It is blue where the target is met, and orange where
-// it is missed, which people tell apart who see no red and green; the words say so too.
+// bar draws one row at the height y. The bar is blue if the target is met, and orange
+// if it is missed; people who cannot distinguish red and green can distinguish these.
+// The text has the verdict, too.
 func (r row) bar(y int) string {
 	color := "#2b6cb0" // blue
 	if !r.met() {
