@@ -14,7 +14,7 @@ var accounts = []account{
 	{ID: "bob", Given: "Bob", Family: "Example", Groups: []string{"staff"}},
 }
 
-// Name and Email are for the login page and the claims alike.
+// Name and Email are for the login page and for the claims.
 func (a account) Name() string  { return a.Given + " " + a.Family }
 func (a account) Email() string { return a.ID + "@example.com" }
 
@@ -29,9 +29,9 @@ func accountByID(id string) (account, bool) {
 	return account{}, false
 }
 
-// claims says of the account what the scopes open. The subject has a prefix,
-// so that no test can confuse it with the user name. The scopes are those of
-// OpenID Connect Core §5.4, and groups, which has no standard.
+// claims adds the claims of the account that the scopes permit. The subject has
+// a prefix, so that no test can confuse it with the user name. The scopes are
+// those of OpenID Connect Core §5.4, and groups, which is not a standard one.
 func (a account) claims(info *oidc.UserInfo, issuer string, scopes []string) {
 	info.Subject = "demo-" + a.ID
 	for _, scope := range scopes {

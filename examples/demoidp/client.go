@@ -41,19 +41,18 @@ func (c client) RestrictAdditionalAccessTokenScopes() func([]string) []string {
 	return func(scopes []string) []string { return scopes }
 }
 
-// keyID names the one key of a process's life.
+// keyID is the id of the only key, which is new in each process.
 const keyID = "demo"
 
-// signingKey is the library's view of the key that signs. The private half, as
-// the library wants it.
+// signingKey is the private key in the form that the library requires.
 type signingKey struct{ *storage }
 
 func (k signingKey) SignatureAlgorithm() jose.SignatureAlgorithm { return jose.ES256 }
 func (k signingKey) Key() any                                    { return k.key }
 func (k signingKey) ID() string                                  { return keyID }
 
-// publicKey is the library's view of the key that verifies. The public half,
-// which jwks_uri publishes.
+// publicKey is the public key in the form that the library requires. It is
+// published at jwks_uri.
 type publicKey struct{ *storage }
 
 func (k publicKey) ID() string                         { return keyID }

@@ -1,12 +1,12 @@
 // Package demoidp is the identity provider of the demo: an OpenID provider in
-// memory with two accounts and no passwords. It stands in for the company's
-// own one, so that the whole flow can be tried with one command.
+// memory with two accounts and no passwords. It takes the place of the
+// company's own provider, so that the whole flow can be tried with one command.
 //
-// It decides who is signed in, with one click, and whom it talks to: this
-// machine only, because anyone may sign in as any account. It does not decide
-// who may use what; that is the gateway's. The protocol is a library's, the
-// login page is its own. Only the demo binary links it in, as the Caddy
-// handler demo_idp.
+// It signs people in with one click, and serves this machine only, because
+// anyone may sign in as any account. It does not decide who may use what: the
+// gateway does. The protocol is implemented by a library, the login page by
+// this package. Only the demo binary includes it, as the Caddy handler
+// demo_idp.
 package demoidp
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/internal/discovery"
 )
 
-// The handler stands before respond in Caddy's order of directives, so that a
+// The handler comes before respond in Caddy's order of directives, so that a
 // site may end with a catch-all.
 func init() {
 	caddy.RegisterModule(Handler{})
@@ -45,7 +45,7 @@ type Handler struct {
 	RedirectURIs []string `json:"redirect_uris,omitempty"`
 
 	provider *provider
-	held     bool // this configuration itself has loaded the issuer's memory
+	held     bool // this configuration holds a reference to the issuer's memory
 }
 
 // CaddyModule returns the module's registration.
@@ -53,10 +53,10 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.demo_idp", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision refuses every issuer beyond this machine, and finds or makes the
-// issuer's memory. The memory is found by the issuer's URL, so a reload keeps
-// the sessions of browsers and the key, and two sites with one issuer share
-// both.
+// Provision refuses an issuer that is not on this machine, and finds or creates
+// the issuer's memory. The memory is found by the issuer's URL, so a reload
+// keeps the sessions of browsers and the key, and two sites with one issuer
+// share both.
 func (h *Handler) Provision(caddy.Context) error {
 	if err := h.check(); err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
@@ -65,7 +65,7 @@ func (h *Handler) Provision(caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("demo_idp: %w", err)
 	}
-	// From here on Cleanup has something to release, also where the next step
+	// From here on Cleanup has something to release, even if the next step
 	// fails.
 	h.held = true
 	h.provider, err = newProvider(h.Issuer, client{id: h.ClientID, secret: h.ClientSecret, redirects: h.RedirectURIs},
@@ -73,9 +73,9 @@ func (h *Handler) Provision(caddy.Context) error {
 	return err
 }
 
-// check says what is wrong with the configuration. The issuer must be a
-// loopback host, without a path: http is only safe there, and anyone can
-// sign in as any account.
+// check validates the configuration. The issuer must be a loopback host,
+// without a path: http is safe only there, and anyone can sign in as any
+// account.
 func (h *Handler) check() error {
 	issuer, err := url.Parse(h.Issuer)
 	if err != nil || !web(issuer) || !discovery.IsLoopback(issuer.Hostname()) {
@@ -96,12 +96,12 @@ func (h *Handler) check() error {
 	return nil
 }
 
-// web reports whether a URL is of the web. Redirect URIs with a scheme of an
-// app make no sense for a gateway.
+// web reports whether a URL has the scheme http or https. Redirect URIs with
+// the scheme of an app make no sense for a gateway.
 func web(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" }
 
-// Cleanup lets go of the memory. Caddy also calls it when Provision has failed,
-// and then there may be nothing to let go of.
+// Cleanup releases the memory. Caddy also calls it after Provision has failed,
+// and then there may be nothing to release.
 func (h *Handler) Cleanup() error {
 	if !h.held {
 		return nil
@@ -114,7 +114,7 @@ func (h *Handler) Cleanup() error {
 // ServeHTTP implements caddyhttp.MiddlewareHandler. It serves every path of
 // the site, and never calls the next handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	// The answer names no reason that would help a stranger.
+	// The response does not say which check failed.
 	if !local(r) {
 		http.Error(w, "The demo identity provider serves only the machine that it runs on.", http.StatusForbidden)
 		return nil
@@ -123,25 +123,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	return nil
 }
 
-// local reports whether both ends of the connection are on this machine, and
-// the address in the browser too. The last stops a name that was pointed
-// at 127.0.0.1, and a proxy on this machine that serves the world. No header
-// makes a request more local than its connection.
+// local reports whether both ends of the connection are on this machine, and so
+// is the host in the browser's address. This refuses foreign names that resolve
+// to 127.0.0.1 (DNS rebinding), and requests through a proxy on this machine
+// that serves other machines. Headers such as X-Forwarded-For are ignored.
 func local(r *http.Request) bool {
 	here, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	asked := url.URL{Host: r.Host}
 	return ok && onLoopback(here.String()) && onLoopback(r.RemoteAddr) && discovery.IsLoopback(asked.Hostname())
 }
 
-// An IPv4 address may be mapped into IPv6 where the listener is of both.
-// It takes an address with a port, as net/http has them.
+// onLoopback reports whether an address with a port is a loopback address. An
+// IPv4 address may be mapped into IPv6, if the listener accepts both.
 func onLoopback(text string) bool {
 	addr, err := netip.ParseAddrPort(text)
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
 // parse is the directive's setup function. The checks are Provision's, so that
-// JSON configurations get them too.
+// they also apply to JSON configurations.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	p := new(Handler)
 	return p, p.UnmarshalCaddyfile(h.Dispenser)
@@ -158,7 +158,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	// A line that is there twice is a mistake, and not an addition.
+	// A repeated option is an error.
 	seen := map[string]bool{}
 	for d.NextBlock(0) {
 		word := d.Val()

@@ -21,8 +21,9 @@ var files embed.FS
 
 var loginPage = template.Must(template.ParseFS(files, "pages/login.html"))
 
-// A provider is the OpenID provider without Caddy. The library has the
-// protocol's endpoints, the mux the pages in front of it.
+// A provider is the OpenID provider without Caddy. The library serves the
+// protocol's endpoints; the mux serves the pages, and passes other requests to
+// the library.
 type provider struct {
 	storage *storage
 	library *op.Provider
@@ -41,8 +42,8 @@ func newProvider(issuer string, c client, m *memory) (*provider, error) {
 		SupportedScopes:          []string{oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, "groups"},
 		DefaultLogoutRedirectURI: issuer + "/",
 	}
-	// Only the gateway's server talks to the endpoints, so no page's script
-	// may (no CORS); and what they refuse is the gateway's to log.
+	// Only the gateway's server uses the endpoints, so there is no CORS, and
+	// the gateway logs what they refuse.
 	library, err := op.NewProvider(config, s, op.StaticIssuer(issuer),
 		op.WithAllowInsecure(), op.WithCORSOptions(nil), op.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -70,25 +71,25 @@ func avatar(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve sends an embedded file. Opened by itself, a picture is a document that
-// could run scripts; the policy sees to it that none ever does.
+// could run scripts; the policy prevents that.
 func serve(w http.ResponseWriter, r *http.Request, name string) {
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	http.ServeFileFS(w, r, files, "pages/"+name)
 }
 
-// welcome is for who comes here by hand.
+// welcome shows the page to a person who opens the issuer's URL directly.
 func (p *provider) welcome(w http.ResponseWriter, _ *http.Request) {
 	p.show(w, "", "")
 }
 
-// sessionCookie has no prefix __Host-, which browsers want https for.
+// sessionCookie has no prefix __Host-, which browsers accept only with https.
 const sessionCookie = "demo_session"
 
-// login asks who is there, or goes on at once for a browser that has signed in
-// before, unless the request wants it otherwise (OpenID Connect Core §3.1.2.1,
-// prompt and max_age). With prompt=none no page may be shown, and the answer
-// is login_required.
+// login shows the accounts, or continues at once for a browser that has signed
+// in before, unless the request requires the page (OpenID Connect Core
+// §3.1.2.1, prompt and max_age). With prompt=none no page may be shown, and the
+// answer is login_required.
 func (p *provider) login(w http.ResponseWriter, r *http.Request) {
 	asked, err := p.storage.request(r.FormValue("id"))
 	if err != nil {
@@ -141,7 +142,7 @@ func (p *provider) session(r *http.Request) (session, bool) {
 	return p.storage.sessions.get(cookie.Value)
 }
 
-// signIn takes the click on an account.
+// signIn handles the click on an account.
 func (p *provider) signIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10) // an id and a name
 	a, ok := accountByID(r.PostFormValue("user"))

@@ -15,8 +15,8 @@ type request struct {
 	signedIn time.Time
 }
 
-// insists reports whether the person is to be asked although the browser has
-// signed in before: on prompt=select_account or login, or when that was longer
+// insists reports whether the person must be asked although the browser has
+// signed in before: with prompt=select_account or login, or if that was longer
 // ago than max_age allows.
 func (r *request) insists(s session) bool {
 	if slices.Contains(r.asked.Prompt, oidc.PromptSelectAccount) || slices.Contains(r.asked.Prompt, oidc.PromptLogin) {
@@ -45,8 +45,8 @@ func (r *request) GetState() string                   { return r.asked.State }
 func (r *request) GetSubject() string                 { return "demo-" + r.account }
 func (r *request) Done() bool                         { return r.account != "" }
 
-// CreateAuthRequest has refused requests without a challenge; nil is for the
-// library.
+// GetCodeChallenge returns nil without a challenge, as the library requires.
+// CreateAuthRequest has refused such requests.
 func (r *request) GetCodeChallenge() *oidc.CodeChallenge {
 	if r.asked.CodeChallenge == "" {
 		return nil

@@ -12,25 +12,26 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// storage is what the provider library asks of its owner: an issuer's memory,
-// as one configuration sees it. Each method holds the memory's lock for its
-// own time only: the library calls several of them for one request, and none
-// depends on another's moment.
+// storage implements the storage interface of the library, with an issuer's
+// memory and the client of one configuration. Each method takes the lock of the
+// memory by itself: the library calls several of them for one request, and none
+// depends on what another has read.
 type storage struct {
 	*memory
 	issuer string
 	client client
 }
 
-// errUnknown is new each time, because the library writes into its errors.
+// errUnknown returns a new error each time, because the library modifies
+// errors.
 func errUnknown() error {
 	return oidc.ErrInvalidRequest().WithDescription("this sign-in is not known, or is over")
 }
 
 // CreateAuthRequest implements op.AuthStorage. The library has checked the
-// request; what it leaves open is closed here, because a stand-in should be no
-// softer than what it stands in for: PKCE may not be left out, and the redirect
-// URI is a configured one to the letter, not only once it is unescaped.
+// request; two more checks make the demo as strict as a real provider: PKCE is
+// required, and the redirect URI must be literally equal to a configured one,
+// not only after unescaping.
 func (s *storage) CreateAuthRequest(_ context.Context, asked *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
 	if !slices.Contains(s.client.redirects, asked.RedirectURI) {
 		return nil, oidc.ErrInvalidRequestRedirectURI().WithDescription("this redirect_uri is not the client's")
@@ -54,8 +55,8 @@ func (s *storage) AuthRequestByID(_ context.Context, id string) (op.AuthRequest,
 	return r, nil
 }
 
-// request returns a sign-in that is under way. The pointer is shared with the
-// shelf, and never written to: signIn replaces the value.
+// request returns a sign-in that is under way. The map has the same pointer, so
+// the request is never modified: signIn replaces it.
 func (s *storage) request(id string) (*request, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +67,7 @@ func (s *storage) request(id string) (*request, error) {
 	return r, nil
 }
 
-// signIn answers a request for an account. It copies the request, because the
+// signIn records in a request who signed in. It copies the request, because the
 // library may be reading the old one.
 func (s *storage) signIn(id, account string, since time.Time) error {
 	s.mu.Lock()
@@ -93,7 +94,7 @@ func (s *storage) SaveAuthCode(_ context.Context, id, code string) error {
 func (s *storage) AuthRequestByCode(ctx context.Context, code string) (op.AuthRequest, error) {
 	s.mu.Lock()
 	id, ok := s.codes.get(code)
-	// The code is spent before it is looked at further (RFC 6749 §4.1.2).
+	// The code is removed before anything else is checked (RFC 6749 §4.1.2).
 	delete(s.codes, code)
 	s.mu.Unlock()
 	if !ok {
@@ -124,7 +125,7 @@ func (s *storage) CreateAccessToken(_ context.Context, asked op.TokenRequest) (s
 	return id, time.Now().Add(tokenTime), nil
 }
 
-// RevokeToken implements op.AuthStorage. What is not known is revoked already.
+// RevokeToken implements op.AuthStorage. An unknown token counts as revoked.
 func (s *storage) RevokeToken(_ context.Context, tokenID, _, _ string) *oidc.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,11 +133,14 @@ func (s *storage) RevokeToken(_ context.Context, tokenID, _, _ string) *oidc.Err
 	return nil
 }
 
-// TerminateSession implements op.AuthStorage: everywhere, as there is but one machine.
+// TerminateSession implements op.AuthStorage: it ends the sessions of all
+// browsers, which are on one machine.
 func (s *storage) TerminateSession(_ context.Context, sub, _ string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.sessions, func(_ string, kept shelved[session]) bool { return "demo-"+kept.value.account == sub })
+	maps.DeleteFunc(s.sessions, func(_ string, kept expiringItem[session]) bool {
+		return "demo-"+kept.value.account == sub
+	})
 	return nil
 }
 
@@ -161,8 +165,7 @@ func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo,
 	return s.describe(info, r.account, scopes)
 }
 
-// describe fills in the claims of an account. An account that is unknown is an
-// error, which cannot happen without a reload of the demo.
+// describe fills in the claims of an account. An unknown account is an error.
 func (s *storage) describe(info *oidc.UserInfo, id string, scopes []string) error {
 	a, ok := accountByID(id)
 	if !ok {

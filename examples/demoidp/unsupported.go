@@ -10,13 +10,12 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// errUnsupported answers what the demo does not offer. The library turns it
-// into server_error, which no client of the demo ever sees.
+// errUnsupported is the error for what the demo does not offer. The library
+// turns it into server_error, which no client of the demo ever receives.
 var errUnsupported = errors.New("the demo provider does not offer this")
 
-// What the library asks of providers that offer more. The library's interface
-// is wider than the code flow: refresh tokens, introspection and JWT profiles
-// are refused here, and no metadata offer them.
+// The library's interface also has methods for refresh tokens, introspection
+// and JWT profiles. They are refused here, and the metadata do not offer them.
 func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest,
 	string) (string, string, time.Time, error) {
 	return "", "", time.Time{}, errUnsupported

@@ -1,8 +1,8 @@
-// Package gadget is a web page that plays a device: it asks for a code, shows
-// it, waits, and then calls the guarded API with the token it was given. It
-// shows what a device does, in a script that can be read. It decides
-// nothing about who may do what, and keeps nothing: the page talks to the
-// gateway by itself. Only the demo binary links it in, as the Caddy handler
+// Package gadget serves a web page that acts as a device: it requests a code,
+// shows it, waits, and then calls the guarded API with the token that it
+// received. It shows what a device does, in a script that can be read. It
+// decides nothing about who may do what, and keeps nothing: the page talks to
+// the gateway by itself. Only the demo binary includes it, as the Caddy handler
 // demo_gadget.
 package gadget
 
@@ -43,13 +43,14 @@ type Handler struct {
 	Scope string `json:"scope,omitempty"`
 	// The path of the API that it calls. Default: /api/products.
 	API string `json:"api,omitempty"`
-	// The URL of the page, which the log tells when it is loaded. Default: none.
+	// The URL of the page, which is logged when the handler is loaded. Default:
+	// none.
 	URL string `json:"url,omitempty"`
 
 	pages map[string]file
 }
 
-// A file is what one name answers with. All files are held in memory, and
+// A file is the response for one name. All files are held in memory, and
 // rendered once for each configuration.
 type file struct {
 	body []byte
@@ -99,8 +100,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// newFile gives a body its entity tag. The tag is of the content, so a reload
-// with the same page invalidates nothing.
+// newFile returns a file with its ETag, which depends only on the content, so a
+// reload with the same page invalidates nothing.
 func newFile(body []byte, kind string) file {
 	sum := sha256.Sum256(body)
 	return file{body: body, kind: kind, etag: `"` + hex.EncodeToString(sum[:8]) + `"`}
@@ -112,7 +113,8 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src
 	"data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. Names that the page does
-// not have, and methods other than GET and HEAD, are the next handler's.
+// not have, and methods other than GET and HEAD, are passed to the next
+// handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return next.ServeHTTP(w, r)
@@ -141,7 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 }
 
 // parse is the directive's setup function. The defaults are Provision's, so
-// that JSON configurations get them too.
+// that they also apply to JSON configurations.
 func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	g := new(Handler)
 	return g, g.UnmarshalCaddyfile(h.Dispenser)

@@ -17,7 +17,7 @@ const (
 )
 
 // serveQR draws the address in ?text= as a QR code. The text is limited to web
-// addresses, so the endpoint draws no other payload for strangers. The SVG is
+// addresses, so the endpoint cannot be used to draw anything else. The SVG is
 // sandboxed, because it can be opened as a document.
 func serveQR(w http.ResponseWriter, r *http.Request) error {
 	text := r.URL.Query().Get("text")

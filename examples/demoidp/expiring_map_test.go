@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-func TestShelfForgetsInTime(t *testing.T) {
+func TestMapForgetsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shelf[int]{}
+		s := expiringMap[int]{}
 		s.put("a", 1, time.Minute)
 		if v, ok := s.get("a"); !ok || v != 1 {
 			t.Errorf("got %d, %v", v, ok)
@@ -25,15 +25,15 @@ func TestShelfForgetsInTime(t *testing.T) {
 	})
 }
 
-func TestFullShelfForgetsTheOldest(t *testing.T) {
+func TestFullMapForgetsTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shelf[int]{}
-		for i := range shelfSize + 5 {
+		s := expiringMap[int]{}
+		for i := range maxItems + 5 {
 			s.put(strconv.Itoa(i), i, time.Hour)
 			time.Sleep(time.Millisecond)
 		}
-		if len(s) != shelfSize {
-			t.Errorf("%d items, want %d", len(s), shelfSize)
+		if len(s) != maxItems {
+			t.Errorf("%d items, want %d", len(s), maxItems)
 		}
 		for key, want := range map[string]bool{"4": false, "5": true} {
 			if _, ok := s.get(key); ok != want {
