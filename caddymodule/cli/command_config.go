@@ -91,8 +91,8 @@ func adapterFor(file, named string) string {
 	return named
 }
 
-// endpoint returns the address of the admin endpoint: that of --address, of
-// the configuration, or Caddy's default if the configuration has none. It
+// endpoint returns the address of the admin endpoint: that of --address, that
+// of the configuration, or Caddy's default if the configuration has none. It
 // never guesses: the address could be that of another Caddy on this machine,
 // whose grants would be ended.
 func (c *adminClient) endpoint() (string, error) {

@@ -111,9 +111,9 @@ func (w grantFilter) isWholePerson() bool { return w.person != "" && w.client ==
 func (c *adminClient) subjects(w grantFilter) (found []string, err error) {
 	if !w.isWholePerson() {
 		return nil, nil
-		// Grants that have ended are searched as well, because their person
-		// may still have a session.
 	}
+	// Grants that have ended are searched as well, because their person may
+	// still have a session.
 	w.all = true
 	_, err = c.pages(&w, func(page adminapi.Grants) error {
 		for _, g := range page.Grants {
