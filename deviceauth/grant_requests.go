@@ -34,7 +34,7 @@ var (
 	errExpired     = NewError("expired_token", "the device code has expired; start again")
 )
 
-// The error for the page of a person.
+// errDecided is the error for the page of a person whose answer comes twice or too late.
 var errDecided = NewError("decided", "this request has been answered already, or has expired")
 
 // Errors of the token endpoint about a refresh token (RFC 6749 §5.2, §6).

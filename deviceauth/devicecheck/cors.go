@@ -16,8 +16,8 @@ const foreignOrigin = "https://not-yours.invalid"
 // headers of the refusal: browsers let a page read a response of any status only
 // where Access-Control-Allow-Origin permits it (the CORS check of the Fetch
 // standard). It is a failure if the response also has
-// Access-Control-Allow-Credentials, because the browser then sends the user's cookies
-// as well.
+// Access-Control-Allow-Credentials, because the browser then sends the person's
+// cookies as well.
 func (r *run) corsForeign() finding {
 	a := r.post(r.server.Token, "grant_type="+madeUp+"&client_id="+madeUp, "Origin", foreignOrigin)
 	allowed := a.header.Get("Access-Control-Allow-Origin")

@@ -27,10 +27,10 @@ type code struct {
 	answer *answer
 }
 
-// deviceCode requests a device code, which no user enters and which expires by itself.
-// It names the configured client, because the answer to a made-up client would say
-// nothing about the operator's devices, and asks for the same scope and resource as
-// the device's own library would.
+// deviceCode requests a device code. No person types its user code, and it expires by
+// itself. It names the configured client, because the answer to a made-up client would
+// say nothing about the operator's devices, and asks for the same scope and resource
+// as the device's own library would.
 func (r *run) deviceCode() finding {
 	var more []string
 	audience, resource, scopes := r.asksFor()
@@ -169,8 +169,8 @@ func (r *run) deviceAddress() finding {
 }
 
 // devicePoll judges the answer to one poll. RFC 8628 permits a server to hold the
-// poll until the user has answered, but many HTTP libraries do not wait for that: 5 s
-// is the shortest default among those in use on devices. The order of the cases
+// poll until the person has answered, but many HTTP libraries do not wait for that:
+// 5 s is the shortest default among those in use on devices. The order of the cases
 // matters, since a poll that timed out has no OAuth error.
 func (r *run) devicePoll() finding {
 	a := r.poll()

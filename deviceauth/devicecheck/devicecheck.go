@@ -29,8 +29,8 @@ type Config struct {
 	Audience     string   // empty: the API's own name for itself, or else the server's default
 	Origin       string   // the origin of a browser page that acts as the device; empty: none
 
-	// Login shows the user the code to enter, and enables the checks of the whole
-	// flow. It is nil if no user is there to answer.
+	// Login shows a person the code to type, and enables the checks of the whole
+	// flow. It is nil if no person is there to answer.
 	Login func(deviceclient.Prompt)
 
 	Roots *x509.CertPool // the trusted certificates; nil: those of the system
@@ -158,7 +158,7 @@ type run struct {
 	server          *document   // the metadata that the other checks use
 	keys            []jwk       // the server's published keys
 	code            code        // the device authorization response
-	page            *answer     // the page where the user enters the code
+	page            *answer     // the page where a person types the code
 	refusals        []*answer   // error responses of the OAuth endpoints
 	choices         []string    // addresses of the links to the upstream providers
 

@@ -12,8 +12,8 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth/deviceclient"
 )
 
-// The checks in this file go through the whole flow with a user. All tokens from it
-// are revoked.
+// The checks in this file go through the whole flow with a person. All tokens from
+// it are revoked.
 
 // loggedIn is the result of a login. The mutex guards given and revoked: when the run
 // is interrupted, a goroutine of the login library may still be receiving a response.

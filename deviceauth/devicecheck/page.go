@@ -46,7 +46,7 @@ type form struct {
 
 // submit posts a form as a browser does. It sends "Origin: null", which browsers send
 // from a page with the referrer policy no-referrer, as our pages do: a server that
-// accepts only its own origin in this header would refuse real users, too.
+// accepts only its own origin in this header would refuse real browsers, too.
 func (r *run) submit(f form) *answer {
 	return r.follow(r.send(r.browser, http.MethodPost, f.action.String(), f.fields.Encode(),
 		"Content-Type", "application/x-www-form-urlencoded", "Origin", "null", "Sec-Fetch-Site", "same-origin"))

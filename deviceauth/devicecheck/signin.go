@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// The checks in this file follow the steps of a user: from the page where the code
-// is entered to the sign-in page of the upstream provider.
+// The checks in this file follow the steps of a person: from the page where the
+// code is entered to the sign-in page of the upstream provider.
 
-// devicePage opens the page where the user enters the code. Devices show this address
+// devicePage opens the page where a person types the code. Devices show this address
 // to people, so it is opened as a browser does. A page on another origin than the
 // issuer is legal, but is not opened: forms on it could send the user code anywhere.
 func (r *run) devicePage() finding {
@@ -61,7 +61,7 @@ func (r *run) devicePolicy() finding {
 // signInPage enters the run's own user code, and nothing else. Pages of other
 // products are skipped, because the meaning of their forms is unknown: a POST could
 // approve something. On our own page the code only leads to the choice of an
-// upstream, and the user is asked nothing before a sign-in.
+// upstream, and the person is asked nothing before a sign-in.
 func (r *run) signInPage() finding {
 	if r.code.User == "" {
 		return skip("there is no code to type, see device.members")
@@ -110,7 +110,7 @@ func (r *run) isKnownPage(a *answer) bool {
 	return false
 }
 
-// maxUpstreams is more providers than any user wants to choose from.
+// maxUpstreams is more providers than any person wants to choose from.
 const maxUpstreams = 20
 
 // signInUpstream tries the link to each upstream provider. Each has its own part of

@@ -156,7 +156,7 @@ func (r *run) loginID() finding {
 
 // loginUserinfo compares the userinfo response with the ID token. sub must be equal
 // to that of the ID token before anything in the response is used (OpenID Connect
-// Core §5.3.2); a cached response of another user would differ exactly there.
+// Core §5.3.2); a cached response about another person would differ exactly there.
 func (r *run) loginUserinfo() finding {
 	if r.server.Userinfo == "" {
 		return skip("the server has no userinfo endpoint")

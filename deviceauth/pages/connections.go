@@ -42,7 +42,7 @@ func (c connection) Label() string {
 // MaxName returns the maximum length of a name.
 func (connection) MaxName() int { return text.MaxName }
 
-// The next page of a flow after a sign-in, if it is not the question.
+// nextConnections is the value of flow.Next for the page of connected devices.
 const nextConnections = "connections"
 
 // ConnectionsURL returns the URL of the page of connected devices.

@@ -44,7 +44,7 @@ type asset struct {
 	etag        string
 }
 
-// The types of these files.
+// assetTypes are the content types of the assets, by name.
 var assetTypes = map[string]string{
 	"style.css": "text/css; charset=utf-8",
 	"script.js": "text/javascript; charset=utf-8",

@@ -1,5 +1,5 @@
-// Package gatewaytest provides a gateway without a network, with the users, devices
-// and upstreams around it, for the tests of the gateway's packages.
+// Package gatewaytest provides a gateway without a network, with the people,
+// devices and upstreams around it, for the tests of the gateway's packages.
 package gatewaytest
 
 import (
@@ -35,7 +35,7 @@ type Site struct {
 
 // New returns a gateway for three clients and an upstream; changes may change the
 // engine's configuration. The clients are the public ones tv and cli, of which cli
-// logs in by a browser, and the confidential one meter. The user is alice of the
+// logs in by a browser, and the confidential one meter. The person is alice of the
 // upstream work. Everything is in memory, so a test may run in a synctest bubble.
 func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 	t.Helper()
@@ -64,7 +64,7 @@ func New(t *testing.T, changes ...func(*deviceauth.Config)) *Site {
 					"com.example.app:/cb"},
 			},
 		},
-		// Only users of the group staff may approve.
+		// Only people in the group staff may approve.
 		Allow:  map[string][]deviceauth.Allow{"work": {{Claim: "groups", Patterns: []string{"staff"}}}},
 		Scopes: []deviceauth.ScopeText{{Scope: "read", Text: "Read <everything>"}},
 	}

@@ -27,7 +27,7 @@ type Request struct {
 
 // Pending holds the requests that wait in this process, within [PendingLimits]. At the
 // limit of an address or a network, further requests from it are refused. The limits of
-// a client and of all clients are shared by unrelated users, so there the network with
+// a client and of all clients are shared by unrelated devices, so there the network with
 // the most requests must make room: its newest request ends, and the new one takes its
 // place. Each operation costs O(log n).
 //

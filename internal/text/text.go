@@ -1,4 +1,4 @@
-// Package text decides which text of users and clients can be displayed, or can
+// Package text decides which text of people and clients can be displayed, or can
 // identify a person unchanged. It does not know what a text means; every package may
 // use it.
 package text
@@ -71,9 +71,9 @@ func IsPrintable(s string) bool {
 // MaxName is the maximum number of characters of a device's name.
 const MaxName = 60
 
-// CleanName returns a device's name from user input. It removes invisible characters,
-// turns white space into single spaces, and cuts off what is beyond [MaxName]
-// characters.
+// CleanName returns a device's name from what a person typed or a device sent. It
+// removes invisible characters, turns white space into single spaces, and cuts off
+// what is beyond [MaxName] characters.
 func CleanName(typed string) string {
 	seen := strings.Map(func(r rune) rune {
 		switch {
