@@ -12,7 +12,7 @@ import (
 )
 
 // Config is the configuration of an [Engine]. A zero value means the documented
-// default, and never "everybody" or "for ever".
+// default, and never "everyone" or "unlimited".
 type Config struct {
 	Issuer  string             // the issuer URL, exactly as tokens and metadata name it
 	Clients []Client           // of the configuration

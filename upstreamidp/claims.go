@@ -21,9 +21,10 @@ var protocolClaims = []string{
 
 const claimNames = "_claim_names"
 
-// keptByDefault are the claims that are stored in any case: those of the scopes profile and
-// email (OpenID Connect Core §5.1), groups, and those of RFC 9068 §2.2.3.1; acr and amr say how the person signed in
-// (OpenID Connect Core §2). If not all fit, the last ones are omitted first.
+// keptByDefault are the claims that are stored in any case: those of the scopes profile
+// and email (OpenID Connect Core §5.1), groups, and those of RFC 9068 §2.2.3.1; acr and
+// amr say how the person signed in (OpenID Connect Core §2). If not all fit, the last
+// ones are omitted first.
 var keptByDefault = []string{
 	"sub", "email", "email_verified", "name", "preferred_username", "groups", "roles", "entitlements", "acr", "amr",
 	"given_name", "family_name", "middle_name", "nickname", "picture", "profile", "website", "locale", "zoneinfo",

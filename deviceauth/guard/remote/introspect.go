@@ -118,7 +118,7 @@ func (d *cachedResponse) usable(arrived time.Time, memory time.Duration) bool {
 }
 
 // current returns the server's response about the token, from the cache or from the
-// server. Of several concurrent requests one asks the server, and the others wait for
+// server. One of several concurrent requests asks the server, and the others wait for
 // its result.
 func (e *cachedToken) current(
 	ctx context.Context, memory time.Duration, ask func() (*deviceauth.Identity, error),
