@@ -2,8 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -50,25 +48,6 @@ func (a *App) announce(ctx context.Context, upstreams []deviceauth.Upstream) {
 			level = zap.WarnLevel
 		}
 	}
-	a.log.Log(level, "the device login serves", zap.String("issuer", a.Issuer), zap.String("store", a.describeStore()),
+	a.log.Log(level, "the device login serves", zap.String("issuer", a.Issuer), zap.String("store", storeName(a.store)),
 		zap.Int("clients", len(a.Clients)), zap.Strings("upstreams", found))
-}
-
-// describeStore returns a description of the store for the log: the directory of a
-// Badger database, or the hosts of a Redis. It omits users and passwords, which a
-// Redis URL may contain.
-func (a *App) describeStore() string {
-	switch s := a.store.(type) {
-	case *BadgerStore:
-		return s.Key()
-	case *RedisStore:
-		var hosts []string
-		for _, address := range s.options.URLs {
-			if u, err := url.Parse(address); err == nil {
-				hosts = append(hosts, u.Host)
-			}
-		}
-		return "redis " + strings.Join(hosts, " ")
-	}
-	return a.store.Key()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -83,6 +84,16 @@ func (s *RedisStore) Key() string {
 		o.SentinelUsername, o.SentinelPassword.Reveal(), o.CA, o.Prefix,
 	}, o.URLs...)
 	return strings.Join(parts, "\x00")
+}
+
+func (s *RedisStore) name() string {
+	var hosts []string
+	for _, address := range s.options.URLs {
+		if u, err := url.Parse(address); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return "redis " + strings.Join(hosts, " ")
 }
 
 // Open implements Store. It returns redisstore.ErrAway if no server responds.

@@ -24,12 +24,26 @@ import (
 // A Store is a module in the namespace device_login.stores, which opens the storage
 // of grants and keys.
 type Store interface {
-	// Key identifies the database. Configurations with the same key share the open
+	// Key identifies the database. It may contain passwords, and must not be shown:
+	// storeName names a store in messages. Configurations with the same key share the open
 	// store, so that a reload neither closes it nor loses pending grants.
 	Key() string
 	// Open opens the database. It is closed when the last configuration that uses it
 	// is cleaned up.
 	Open(*slog.Logger) (deviceauth.Storage, error)
+}
+
+// storeName names a store in messages: the directory of a Badger database, the hosts of
+// a Redis. It has no users and passwords, which a Redis URL may contain; of a store that
+// does not say what it may be called, it is the name of the module.
+func storeName(s Store) string {
+	if named, ok := s.(interface{ name() string }); ok {
+		return named.name()
+	}
+	if module, ok := s.(caddy.Module); ok {
+		return module.CaddyModule().ID.Name()
+	}
+	return "of an unknown kind"
 }
 
 // storePool has the open stores of the process, by key.
@@ -41,7 +55,8 @@ var storePool = caddy.NewUsagePool()
 // progress.
 type pooledStore struct {
 	*bounded.Store
-	key       string
+	key       string // in storePool
+	name      string // for messages
 	pollState *deviceauth.PollState
 	keys      atomic.Pointer[keyring.Keyring] // of the latest configuration
 }
@@ -55,7 +70,7 @@ func acquireStore(s Store, log *slog.Logger) (*pooledStore, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := &pooledStore{Store: opened, key: key, pollState: deviceauth.NewPollState()}
+		p := &pooledStore{Store: opened, key: key, name: storeName(s), pollState: deviceauth.NewPollState()}
 		if shared := opened.Cluster(); shared != nil {
 			p.pollState.Share(shared)
 		}
@@ -77,7 +92,7 @@ func (p *pooledStore) release() error {
 func (p *pooledStore) Destruct() error {
 	err := p.Close()
 	if errors.Is(err, bounded.ErrInUse) {
-		return fmt.Errorf("store %s %w", p.key, err)
+		return fmt.Errorf("store %s %w", p.name, err)
 	}
 	return err
 }
@@ -165,6 +180,8 @@ func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_lo
 // Key implements Store. It contains only the directory, not the encryption key: a
 // process can open a Badger directory only once.
 func (s *BadgerStore) Key() string { return "badger " + s.Path }
+
+func (s *BadgerStore) name() string { return s.Key() }
 
 // Open implements Store. It creates a missing directory.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
