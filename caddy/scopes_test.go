@@ -46,7 +46,7 @@ func TestScopesAreDescribedInThePersonsLanguage(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(g.log.String(), "scope profile: nobody will read the text in nl") {
+	if !strings.Contains(g.log.String(), "scope profile: the text in nl is never shown") {
 		t.Error("a text that nobody will read is not warned about")
 	}
 }

@@ -63,13 +63,13 @@ func (a *App) maintain(upstreams []deviceauth.Upstream) {
 				last, cancel := context.WithTimeout(context.Background(), maintainWait)
 				defer cancel()
 				if err := a.server.Load().keys.Maintain(last); err != nil {
-					a.log.Warn("looking after the signing keys at the end", zap.Error(err))
+					a.log.Warn("maintaining the signing keys at the stop", zap.Error(err))
 				}
 				return
 			// Keys are rotated and removed by time, at every tick.
 			case <-tick.C:
 				if err := a.server.Load().keys.Maintain(ctx); err != nil && ctx.Err() == nil {
-					a.log.Error("looking after the signing keys", zap.Error(err))
+					a.log.Error("maintaining the signing keys", zap.Error(err))
 				}
 			// A scrape requested the number of grants.
 			case <-a.server.Load().grantCounter.wanted:

@@ -79,7 +79,8 @@ func (f Filter) wants(g *Grant, now time.Time) bool {
 const listPages = 10
 
 var errBadCursor = NewError("invalid_request",
-	"after: want the next of the page before; where it was that, the store has changed since: begin anew without after")
+	"after: want the value of next of the previous page; if it was that, the store has changed: "+
+		"start again without after")
 
 // Grants returns the grants that match a filter, page by page as [Store.List] does: a
 // page may have fewer grants than limit, even none, and there are more as long as

@@ -87,7 +87,7 @@ func (e *Engine) rule(g *Grant, p *Person, c *Client) string {
 	case !p.Clean():
 		return "the user has characters that a backend may take for others"
 	case e.mimics(p):
-		return "the user reads as the subject of somebody at another upstream"
+		return "the user reads as the subject of a person at another upstream"
 	case !permit(rules, p):
 		return "upstream " + p.Upstream + ": " + describeRules(rules)
 	case c != nil && !permit(c.Allow, p):

@@ -39,7 +39,7 @@ var (
 		"want the initial access token of this server as a Bearer token (RFC 7591)")
 	errClientToken   = NewError("invalid_token", "want the registration access token of this client (RFC 7592)")
 	errManyRegister  = NewError("slow_down", "too many clients register or change; try again later")
-	errNoMoreClients = NewError("temporarily_unavailable", "as many clients are registered as may be")
+	errNoMoreClients = NewError("temporarily_unavailable", "the maximum number of clients is registered")
 )
 
 // CheckInitialToken checks the token of a registration request, where the operator

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/deviceauth/caddy-deviceauth/internal/text"
 	"github.com/deviceauth/caddy-deviceauth/internal/limit"
+	"github.com/deviceauth/caddy-deviceauth/internal/text"
 )
 
 // An AuthorizeRequest is a device authorization request (RFC 8628 §3.1).

@@ -33,7 +33,7 @@ func (g *Grant) CheckRecord(id ID) error {
 	case !slices.Contains(states, g.State):
 		return fmt.Errorf("the record has the unknown state %q", g.State)
 	case g.Person == nil && (g.State == Approved || g.State == Active):
-		return fmt.Errorf("the record is %s by nobody", g.State)
+		return fmt.Errorf("the record is %s and has no person", g.State)
 	}
 	return nil
 }

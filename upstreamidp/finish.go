@@ -142,7 +142,7 @@ func (p *Provider) tokenProblem(id *oidc.IDToken, a deviceauth.AuthRequest, toke
 	case !same(id.Nonce, a.Nonce):
 		return "the nonce is another one"
 	case (len(id.Audience) > 1 || party.Authorized != "") && party.Authorized != p.cfg.ClientID:
-		return "azp is somebody else"
+		return "azp is another client"
 	case id.Subject == "" || len(id.Subject) > maxSubject:
 		return "sub is empty or too long"
 	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:

@@ -241,7 +241,7 @@ func (p *Provider) change(ctx context.Context, subject string, change func(*upst
 		v := new(upstreamSession)
 		if old != nil {
 			if err := json.Unmarshal(old, v); err != nil {
-				return nil, fmt.Errorf("reading a voucher: %w", err)
+				return nil, fmt.Errorf("reading an upstream session: %w", err)
 			}
 		}
 		if err := change(v); err != nil {

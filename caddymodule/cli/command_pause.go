@@ -139,7 +139,7 @@ func (c *adminClient) pause(method, route string) error {
 // other operators. It proves nothing: the admin endpoint has other means of
 // authentication.
 func operator() string {
-	name := "somebody"
+	name := "unknown"
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}

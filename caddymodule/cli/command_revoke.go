@@ -161,7 +161,7 @@ func confirm(question string) error {
 	// A question to a pipe would wait for ever, or read input that is meant
 	// for something else.
 	if info, err := os.Stdin.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return errors.New("nobody is there to be asked: want --yes")
+		return errors.New("stdin is not a terminal; pass --yes")
 	}
 	fmt.Fprint(os.Stderr, question+" [y/N] ")
 	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')

@@ -57,7 +57,7 @@ func loginCommand(cmd *cobra.Command) {
 	flags.BoolVar(&l.noQR, "no-qr", false, "Print no QR code; there is none where standard error is no terminal")
 	flags.BoolVar(&l.newLogin, "new", false, "Ask a person anew, and replace the token that is kept")
 	flags.BoolVar(&l.noKeep, "no-keep", false, "Neither use the token that is kept nor keep this one")
-	flags.BoolVar(&l.unattended, "non-interactive", false, "Ask nobody: use the token that is kept, or fail")
+	flags.BoolVar(&l.unattended, "non-interactive", false, "Ask no questions: use the stored token, or fail")
 	flags.BoolVar(&l.browser, "browser", false, "Sign in in a browser of this computer, or fail")
 	flags.BoolVar(&l.device, "device", false, "Show a code, also where this computer has a browser")
 	flags.BoolVar(&l.open, "open", false, "Show a code, and open its address in a browser of this computer")

@@ -50,7 +50,7 @@ func Discover(ctx context.Context, c *http.Client, address string) (found Server
 	usable := err == nil && (api.Scheme == "http" || api.Scheme == "https") && api.Host != ""
 	switch {
 	case strings.Contains(address, "@") && (!usable || api.User != nil): // the error may be shown to others
-		return Server{}, errors.New("the URL has a user or a password in it: leave them away")
+		return Server{}, errors.New("the URL has a user or a password in it: leave them out")
 	case !usable:
 		return Server{}, fmt.Errorf("%q: want the URL of an API or of its gateway, such as https://api.example.com",
 			address)

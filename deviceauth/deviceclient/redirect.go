@@ -86,7 +86,7 @@ func unexpected(answer *http.Response, body []byte) error {
 	endpoint := answer.Request.URL
 	if to := answer.Header.Get("Location"); answer.StatusCode/100 == 3 && to != "" {
 		return fmt.Errorf("%s redirects to %q, and no token or secret is sent there: the server's metadata have to "+
-			"name the endpoint where it answers; tell whoever runs it", endpoint, to)
+			"name the endpoint where it answers; tell its operator", endpoint, to)
 	}
 	return fmt.Errorf("%s: %s %q", endpoint, text.Plain(answer.Status), body[:min(len(body), maxErrorBody)])
 }

@@ -213,7 +213,7 @@ func (g *Gateway) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 			if err := g.Keys.Maintain(ctx); err != nil && ctx.Err() == nil {
-				g.log.Error("looking after the signing keys", "error", err)
+				g.log.Error("maintaining the signing keys", "error", err)
 			}
 		}
 	}

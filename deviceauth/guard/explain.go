@@ -55,9 +55,9 @@ func explanationOf(status int, err error) (e explanation) {
 	case errors.Is(err, ErrNoCredentials):
 		e.Description = "a bearer token is needed here"
 	case status >= http.StatusInternalServerError:
-		e.Error, e.Description = "temporarily_unavailable", "who may come in cannot be looked up now; try again"
+		e.Error, e.Description = "temporarily_unavailable", "access cannot be checked now; try again"
 	default:
-		e.Error, e.Description = "invalid_request", "this request cannot be judged"
+		e.Error, e.Description = "invalid_request", "this request is refused"
 	}
 	return e
 }

@@ -81,7 +81,7 @@ func (r *ring) recover(known *ring, now time.Time) (loss string) {
 	}
 	if len(r.Keys) > 0 && !r.shares(known) {
 		r.follow(known, now)
-		return "the store has lost the signing keys, and another gateway made new ones; the secrets are its own now"
+		return "the store has lost the signing keys, and another gateway made new ones; its secrets are used now"
 	}
 	if r.recoverSecrets(known) {
 		loss = "the store has lost the secrets that gateways share; they were written back"

@@ -241,7 +241,7 @@ func (p *renderer) try() (formless error) {
 			}
 			if strings.Contains(fmt.Sprint(s.data), sampleTicket) && !strings.Contains(body.String(), sampleTicket) {
 				formless = fmt.Errorf("%s.html: a form lacks its hidden field, as ours has it: "+
-					"nobody could post it", s.name)
+					"the form could not be submitted", s.name)
 			}
 			if _, wrong, found := bytes.Cut(body.Bytes(), []byte("%!")); found { // an error of package fmt
 				return fmt.Errorf("%s in %s: a text has a %% too many, or one that does not fit: %%!%.30s",

@@ -151,8 +151,9 @@ func ScopeAdvice(b Brand, list []deviceauth.ScopeText) (advice []string) {
 			t := scopes[s.Scope]
 			reader := p.languages.forLanguages([]language.Tag{t.texts[i].tag})
 			if _, lang := t.in(reader); lang != t.texts[i].lang {
-				advice = append(advice, fmt.Sprintf("scope %s: nobody will read the text in %s: "+
-					"the pages do not speak it, and would with a file languages/%[2]s.json in the brand's templates",
+				advice = append(advice, fmt.Sprintf("scope %s: the text in %s is never shown: "+
+					"the pages are not in that language, and would be with a file languages/%[2]s.json "+
+					"in the brand's templates",
 					s.Scope, text.Language))
 			}
 		}

@@ -231,7 +231,7 @@ func forbidden(err error) bool {
 		strings.HasPrefix(answer.Error(), "ERR unknown command"))
 }
 
-var errLoading = errors.New("it reads its data")
+var errLoading = errors.New("it is still loading its data")
 
 // info returns the fields of INFO. Where INFO is not permitted there are none, and
 // PING shows whether the server responds. A server that is still loading its data

@@ -45,7 +45,7 @@ func (c *changes) receive(ctx context.Context) {
 // it, so after that time it is broken, or was never made.
 const silence = 2 * time.Second
 
-var errNoMessage = errors.New("redis store: a reply on the subscription is no message")
+var errNoMessage = errors.New("redis store: a reply on the subscription is not a message")
 
 // receiveFromOne handles the messages of a single subscription until that fails. It calls
 // subscribed when the server has confirmed the subscription.

@@ -80,7 +80,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	// Errors are returned, so that a test can see them.
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(out)
-	fs.IntVar(&o.rounds, "rounds", 5, "rounds; what is told is their median")
+	fs.IntVar(&o.rounds, "rounds", 5, "rounds, of which the median is reported")
 	fs.DurationVar(&o.duration, "duration", time.Second, "of each side of a comparison in each round")
 	fs.StringVar(&o.svg, "svg", "bench.svg", "file for the picture; empty: none")
 	fs.StringVar(&o.md, "md", "bench.md", "file for the table, in Markdown; in a file with the lines\n"+

@@ -82,7 +82,7 @@ func New(roots *x509.CertPool, loopback bool) *Fetcher {
 func (f *Fetcher) Fetch(ctx context.Context, address string) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, wrong("it is no URL")
+		return nil, wrong("it is not a URL")
 	}
 	e, before := f.claim(address, u.Host)
 	switch {
@@ -95,7 +95,7 @@ func (f *Fetcher) Fetch(ctx context.Context, address string) ([]byte, error) {
 	case <-e.done:
 		return e.document, e.err
 	case <-ctx.Done():
-		return nil, errors.New("it was not waited for")
+		return nil, errors.New("the request ended first")
 	}
 }
 
@@ -193,7 +193,7 @@ func mayPass(err error) bool {
 func (f *Fetcher) get(ctx context.Context, address string) (document []byte, kept time.Duration, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, 0, wrong("it is no URL")
+		return nil, 0, wrong("it is not a URL")
 	}
 	r.Header.Set("Accept", "application/json")
 	answer, err := f.client.Do(r)

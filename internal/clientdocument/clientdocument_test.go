@@ -365,7 +365,7 @@ func TestWhoGoesAwayIsNotWaitedWith(t *testing.T) {
 	go func() { defer close(first); s.Fetch(t.Context(), s.URL+"/a") }()
 	<-asked
 	cancel()
-	if _, err := s.Fetch(ctx, s.URL+"/a"); err == nil || err.Error() != "it was not waited for" {
+	if _, err := s.Fetch(ctx, s.URL+"/a"); err == nil || err.Error() != "the request ended first" {
 		t.Errorf("got %v", err)
 	}
 	<-first

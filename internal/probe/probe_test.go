@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-var silent = errors.New("no answer")
+var errSilent = errors.New("no answer")
 
 // Many probes at once cost one check of the store, and a probe a moment later
 // costs none.
@@ -18,7 +18,7 @@ func TestManyProbesCostOneLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var probes atomic.Int32
 		away := errors.New("away")
-		h := &Probe{Silent: silent, Run: func(context.Context) error {
+		h := &Probe{Silent: errSilent, Run: func(context.Context) error {
 			probes.Add(1)
 			time.Sleep(Wait / 2)
 			return away
@@ -48,10 +48,10 @@ func TestStoreThatHangsIsWaitedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var probes atomic.Int32
 		hangs := make(chan struct{})
-		h := &Probe{Silent: silent, Run: func(context.Context) error { probes.Add(1); <-hangs; return nil }}
+		h := &Probe{Silent: errSilent, Run: func(context.Context) error { probes.Add(1); <-hangs; return nil }}
 		for i, want := range []time.Duration{Wait, 0, 0} {
 			began := time.Now()
-			if err := h.Check(t.Context()); !errors.Is(err, silent) || time.Since(began) != want {
+			if err := h.Check(t.Context()); !errors.Is(err, errSilent) || time.Since(began) != want {
 				t.Errorf("probe %d: %v after %v", i, err, time.Since(began))
 			}
 		}
