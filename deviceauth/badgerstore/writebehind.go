@@ -161,7 +161,7 @@ func (s *Store) flush() {
 			return
 		}
 		why := s.pending.writeErr
-		if why != nil && time.Now().After(until) {
+		if why != nil && (s.db.IsBroken() || time.Now().After(until)) { // it is not opened again any more
 			s.logError("%d grants that were pending could not be written: %v", len(s.pending.queue), why)
 			return
 		}

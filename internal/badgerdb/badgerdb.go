@@ -48,7 +48,7 @@ type Options struct {
 	Key []byte
 	// Prefixes are the first bytes of all keys that are written. A key that begins with
 	// another one was written by Badger, by tidy.go, or was decrypted with a wrong key. The
-	// bytes 0, 0xff and '!' are not for them.
+	// bytes 0, 0xff and '!' are not for them. Required.
 	Prefixes string
 	// Opened reads what its caller keeps of the database in memory. It is called by Open, and
 	// each time that the database has been opened again: what was not synced before may be
@@ -65,8 +65,9 @@ func (o Options) isKey(key []byte) bool {
 	return len(key) > 0 && strings.IndexByte(o.Prefixes, key[0]) >= 0
 }
 
-// A DB is an open database. Its methods can be called concurrently. Their errors begin with
-// "badger store:" and wrap those of Badger, and of the functions that they call.
+// A DB is an open database. Its methods can be called concurrently. Errors of View, Update
+// and Commit begin with "badger store:", and wrap those of Badger and of the functions that
+// they call, except while the database is being opened again.
 type DB struct {
 	o           Options
 	db          atomic.Pointer[badger.DB] // replaced by reopenLoop, under rotateMu and openMu
@@ -89,7 +90,8 @@ type DB struct {
 
 	// openMu is read-locked while the database is used, and locked to close or replace it.
 	openMu       sync.RWMutex
-	closed       atomic.Bool   // it is being closed, or was given up
+	closed       atomic.Bool   // readers are refused: it is being closed, or was given up
+	ended        atomic.Bool   // writers are refused, too: the last write is done
 	stop         chan struct{} // closed by Close; ends loops
 	loops        sync.WaitGroup
 	closeOnce    sync.Once
@@ -105,6 +107,9 @@ func Open(o Options) (_ *DB, err error) {
 		// Its allocator shifts an int too far once a table passes 4 MB.
 		return nil, errors.New("badger loses data on 32-bit systems: use another store, or a 64-bit build")
 	}
+	if strings.Trim(o.Prefixes, "\x00\xff!") != o.Prefixes || o.Prefixes == "" {
+		return nil, errors.New("badgerdb: Prefixes: want the first bytes of all keys, none of which is 0, 0xff or '!'")
+	}
 	if err := o.prepareDir(); err != nil {
 		return nil, err
 	}
@@ -118,17 +123,17 @@ func Open(o Options) (_ *DB, err error) {
 		}
 	}()
 	d := &DB{
-		o: o, lock: lock, log: newLogger(o.Log), links: canLink(o.Dir), stop: make(chan struct{}),
+		o: o, lock: lock, log: newLogger(o.Log), stop: make(chan struct{}),
 		prealloc: preallocator{dir: o.Dir, allocate: preallocate}, reopenNeeded: make(chan struct{}, 1),
 	}
-	size := func() int64 { lsm, _ := d.db.Load().Size(); return lsm }
-	if d.room, err = newSpace(o.Dir, size); err != nil {
+	if d.room, err = newSpace(o.Dir, d.tableBytes); err != nil {
 		return nil, err
 	}
 	// Check first for what would make Badger panic, or begin an empty database.
 	if err := cmp.Or(d.room.requireFree(startReserve), d.room.tryFile(), o.checkManifest()); err != nil {
 		return nil, err
 	}
+	d.links = canLink(o.Dir)
 	if err := d.open(); err != nil {
 		return nil, o.explain(err)
 	}
@@ -143,10 +148,21 @@ func Open(o Options) (_ *DB, err error) {
 	return d, nil
 }
 
+// tableBytes returns the size of all tables. Badger's own Size is 0 without its metrics.
+func (d *DB) tableBytes() (bytes int64) {
+	for _, level := range d.db.Load().Levels() {
+		bytes += level.Size
+	}
+	return bytes
+}
+
 // View runs fn in a read transaction. It keeps the database open meanwhile.
 func (d *DB) View(fn func(*badger.Txn) error) error {
 	if why := d.broken.Load(); why != nil {
 		return *why
+	}
+	if d.closed.Load() { // a database that was given up may hold openMu
+		return wrap(badger.ErrDBClosed)
 	}
 	d.openMu.RLock()
 	defer d.openMu.RUnlock()
@@ -180,7 +196,7 @@ func (d *DB) Update(write func(*badger.Txn) error) error {
 }
 
 // Commit is Update with a sync: when it returns nil, what write has changed is on the disk.
-// After an error that is unknown. write returns whether it has changed anything. If not,
+// After an error it is unknown whether it is. write returns whether it has changed anything. If not,
 // there is nothing to commit and to sync, unless the sync of an earlier Commit failed:
 // write may have read what that one wrote.
 func (d *DB) Commit(write func(*badger.Txn) (changed bool, err error)) error {
@@ -219,7 +235,7 @@ func (d *DB) writeExclusive(write func() error) error {
 	if why := d.broken.Load(); why != nil {
 		return *why
 	}
-	if d.closed.Load() {
+	if d.ended.Load() {
 		return wrap(badger.ErrDBClosed)
 	}
 	if err := d.prealloc.ensure(); err != nil {

@@ -8,14 +8,15 @@ import (
 )
 
 // Close calls last, which may still write, waits for readers, and closes the database; nil:
-// there is nothing more to write. Calls of other methods are errors afterwards. The lock of
-// the directory is released last, so that no other process opens the directory before.
+// there is nothing more to write. Calls of other methods are errors afterwards. Meanwhile a
+// broken database is not opened again, so that last should end; see [DB.IsBroken]. The lock
+// of the directory is released last, so that no other process opens the directory before.
 //
 // On a disk that fails, Badger retries flushing its memtables for ever, and the end of a
 // process must not wait for that: what was answered has been synced, and the next Open
 // reads it again. So a database that is not closed within limit is given up, with an error
-// and a line in the log, and at once if its directory is gone; last may still be running
-// then. limit 0: it takes as long as it takes.
+// and a line in the log, and at once if its directory is gone. last may still be running
+// then, and what it writes is written if the disk takes it. limit 0: there is none.
 func (d *DB) Close(limit time.Duration, last func()) (err error) {
 	if last == nil {
 		last = func() {}
@@ -33,7 +34,7 @@ func (d *DB) Close(limit time.Duration, last func()) (err error) {
 func (d *DB) closeWithin(limit time.Duration, last func()) error {
 	if err := d.room.present(); err != nil {
 		close(d.stop)
-		go last()
+		go func() { last(); d.ended.Store(true) }()
 		return d.giveUp(err)
 	}
 	closed := make(chan error, 1)
@@ -52,7 +53,8 @@ func (d *DB) closeWithin(limit time.Duration, last func()) error {
 		"what was answered is on its disk if that works, and the next start reads it again", d.o.Dir, limit))
 }
 
-// giveUp leaves Badger's goroutines running until the process ends.
+// giveUp leaves Badger's goroutines running until the process ends. Readers are refused:
+// what the caller of Close kept in memory may be gone.
 func (d *DB) giveUp(why error) error {
 	d.closed.Store(true)
 	d.log.log(slog.LevelError, "the store is given up: %v", why)
@@ -62,9 +64,10 @@ func (d *DB) giveUp(why error) error {
 
 // shut closes the database, however long it takes.
 func (d *DB) shut(last func()) error {
+	close(d.stop)
 	last()
 	d.closed.Store(true)
-	close(d.stop)
+	d.ended.Store(true)
 	d.loops.Wait()
 	d.openMu.Lock()
 	defer d.openMu.Unlock()

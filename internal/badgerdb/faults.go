@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // Badger ends the process in states that it considers impossible, such as being without a
@@ -34,10 +36,13 @@ func dirPresence(dir string) (func() error, error) {
 
 // Writable returns why nothing may be written now, or nil: the database is being reopened,
 // Badger cannot flush a memtable, the directory is gone, or the disk is nearly full. The
-// disk is checked every [CheckInterval].
+// disk is checked at most every [CheckInterval].
 func (d *DB) Writable() error {
 	if why := d.broken.Load(); why != nil {
 		return *why
+	}
+	if d.ended.Load() {
+		return wrap(badger.ErrDBClosed)
 	}
 	if since := time.Now().UnixNano() - d.log.flushFailedAt.Load(); since >= 0 && since < int64(flushRetryTime) {
 		return fmt.Errorf("badger store: what is in memory cannot be written to a table in %s, which the log says "+
@@ -45,6 +50,10 @@ func (d *DB) Writable() error {
 	}
 	return d.room.enough()
 }
+
+// IsBroken reports whether nothing can be read or written until the database is open again.
+// It is opened again by itself, but not after Close has been called.
+func (d *DB) IsBroken() bool { return d.broken.Load() != nil }
 
 // flushRetryTime is longer than Badger's pause between two attempts to flush a memtable.
 // Badger accepts two more memtables meanwhile, and then blocks writers.
@@ -96,3 +105,6 @@ func catchPanics(fn func() error) (err error) {
 
 // panicPrefix begins the error of a panic that catchPanics has caught.
 const panicPrefix = "panic: "
+
+// isPanic reports whether an error is that of a panic which catchPanics has caught.
+func isPanic(err error) bool { return err != nil && strings.HasPrefix(err.Error(), panicPrefix) }

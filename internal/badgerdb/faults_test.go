@@ -29,6 +29,73 @@ func TestBrokenDatabaseCloses(t *testing.T) {
 	}
 }
 
+// A database that was given up refuses readers, and takes what its last write still has.
+//
+// protocol 4
+func TestGivenUpDatabaseTakesItsLastWrites(t *testing.T) {
+	t.Parallel()
+	dir, gaveUp, written := t.TempDir(), make(chan struct{}), make(chan error, 1)
+	d := open(t, optionsFor(dir, nil, nil))
+	err := d.Close(time.Millisecond, func() {
+		<-gaveUp
+		written <- putUnsynced(d, "last", []byte("x"))
+	})
+	if err == nil || !strings.Contains(err.Error(), "does not close") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := get(d, "last"); !errors.Is(err, badger.ErrDBClosed) {
+		t.Errorf("a reader gets %v", err)
+	}
+	close(gaveUp)
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	d = reopened(t, dir)
+	if _, err := get(d, "last"); err != nil {
+		t.Error(err)
+	}
+	d.Close(0, nil)
+	if err := d.Writable(); !errors.Is(err, badger.ErrDBClosed) {
+		t.Errorf("after its end it is writable: %v", err)
+	}
+}
+
+// reopened opens a directory as soon as a database that was given up has closed.
+func reopened(t *testing.T, dir string) *DB {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		d, err := Open(optionsFor(dir, nil, nil))
+		if err == nil {
+			t.Cleanup(func() { d.Close(3*time.Second, nil) })
+			return d
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What large tables need to be compacted is known.
+func TestTablesAreMeasured(t *testing.T) {
+	t.Parallel()
+	dir, _ := closedWithTable(t, nil)
+	if n := open(t, optionsFor(dir, nil, nil)).room.tables(); n == 0 {
+		t.Error("the tables have no size")
+	}
+}
+
+func TestPrefixesAreRequired(t *testing.T) {
+	t.Parallel()
+	for _, prefixes := range []string{"", "v\xff", "!v"} {
+		o := optionsFor(t.TempDir(), nil, nil)
+		o.Prefixes = prefixes
+		if d, err := Open(o); err == nil {
+			d.Close(0, nil)
+			t.Errorf("%q is taken", prefixes)
+		}
+	}
+}
+
 // protocol 4
 func TestTableLostByTheDiskIsAnErrorNotACrash(t *testing.T) {
 	t.Parallel()

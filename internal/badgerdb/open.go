@@ -45,41 +45,38 @@ func (d *DB) open() error {
 	}
 	log, compactions := d.log, newCompactions(d)
 	log.compactions = compactions
+	d.log.flushFailedAt.Store(0)
 	var db *badger.DB
 	err := catchPanics(func() (err error) {
 		db, err = badger.Open(d.o.badger(log))
 		return err
 	})
-	compactions.start(db)
 	if err != nil {
+		compactions.start(nil)
 		return err
 	}
+	compactions.start(db)
 	if d.o.Opened != nil {
 		err = catchPanics(func() error { return db.View(d.o.Opened) })
 	}
 	if err != nil {
 		compactions.prepareClose()
-		return closeAfter(err, db)
+		unclosed := catchPanics(db.Close)
+		if isPanic(unclosed) { // a part of it may still run
+			return fmt.Errorf("%w: %w", errNotClosed, errors.Join(err, unclosed))
+		}
+		return errors.Join(err, unclosed)
 	}
 	d.writeMu.Lock()
 	d.prealloc.next = 0
 	d.writeMu.Unlock()
 	d.compactions = compactions
-	d.log.flushFailedAt.Store(0)
 	d.db.Store(db)
 	return nil
 }
 
 // errNotClosed says that this process must not open the directory again.
 var errNotClosed = errors.New("the database does not close")
-
-// closeAfter closes a database that cannot be used because of err, which it returns.
-func closeAfter(err error, db *badger.DB) error {
-	if unclosed := catchPanics(db.Close); unclosed != nil { // a part of it may still run
-		return fmt.Errorf("%w: %w", errNotClosed, errors.Join(err, unclosed))
-	}
-	return err
-}
 
 // prepare is called before Badger opens the directory, which is locked. It verifies the
 // files that Badger would panic at or drop, removes those that a crash left empty, and
@@ -122,6 +119,7 @@ func Rekey(o Options, key []byte) error {
 	if err != nil {
 		return fmt.Errorf("badger store: reading the keys of %s: %w", o.Dir, err)
 	}
+	defer registry.Close()
 	if err := badger.WriteKeyRegistry(registry,
 		badger.KeyRegistryOptions{Dir: o.Dir, EncryptionKey: key}); err != nil {
 		return fmt.Errorf("badger store: writing the keys of %s: %w", o.Dir, err)

@@ -51,8 +51,9 @@ func (d *DB) recoverKept() error {
 		if err != nil {
 			return err
 		}
-		if err = closeAfter(d.recoverFrom(db, dirs), db); errors.Is(err, errNotClosed) {
-			return err
+		err = d.recoverFrom(db, dirs)
+		if unclosed := catchPanics(db.Close); unclosed != nil { // a part of it may still run
+			return fmt.Errorf("%w: %w", errNotClosed, errors.Join(err, unclosed))
 		}
 		return errors.Join(err, d.removeNextWAL())
 	})

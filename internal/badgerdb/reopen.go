@@ -3,7 +3,6 @@ package badgerdb
 import (
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 )
 
@@ -63,7 +62,7 @@ func (d *DB) replaceDB(closed *bool) (retry bool, err error) {
 		d.compactions.prepareClose()
 		err = catchPanics(d.db.Load().Close)
 	}
-	if err != nil && strings.HasPrefix(err.Error(), panicPrefix) { // a part of it still runs
+	if isPanic(err) { // a part of it still runs
 		d.log.log(slog.LevelError, "the store in %s does not close, and stays as it is until Caddy is started anew: %v",
 			d.o.Dir, err)
 		return false, nil
