@@ -35,8 +35,8 @@ type Upstream struct {
 	// several upstreams, the subject, which is unique.
 	User string `json:"user,omitempty"`
 	// Further claims to store, for guards in other Caddys. Without it, only these are
-	// stored: the claims of OpenID Connect's scopes profile and email, groups, roles
-	// and entitlements, and those that rules, user and headers of this Caddy's guards
+	// stored: the claims of OpenID Connect's scopes profile and email, groups, roles,
+	// entitlements, acr and amr, and those that rules, user and headers of this Caddy's guards
 	// use.
 	Claims []string `json:"claims,omitempty"`
 	// Whether to ask the provider at every refresh of a device about its person. If

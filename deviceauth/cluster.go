@@ -18,7 +18,8 @@ type Cluster interface {
 	RecordPoll(ctx context.Context, p Poll) (PollRecord, error)
 	// SetInterval replaces the interval of a code, but only if it is equal to from.
 	// It returns the interval before the call: if that is from, the interval has
-	// been replaced. It does nothing for a code of which no poll is recorded.
+	// been replaced. For a code of which no poll is recorded it does nothing, and
+	// returns from.
 	SetInterval(ctx context.Context, id ID, from, to time.Duration) (was time.Duration, err error)
 	// CountUp increments the counter of a key, and returns its value and the end of
 	// its window, which begins with the first event.
@@ -49,7 +50,7 @@ type PollRecord struct {
 	Interval time.Duration // the current one, for all methods
 }
 
-// Share makes all gateways of a backend enforce polling intervals together, and wake
+// Share makes all gateways of a cluster enforce polling intervals together, and wake
 // each other's held polls.
 func (s *PollState) Share(c Cluster) {
 	s.shared = c

@@ -22,8 +22,8 @@ type Identity struct {
 	common [len(commonClaims)]string // the values of commonClaims
 }
 
-// commonClaims are the claims of the default identity headers of package guard, in the
-// order of those headers. Their values are computed once and not for every request.
+// commonClaims are the claims of the default identity headers of package guard. Their
+// values are computed once and not for every request.
 var commonClaims = [...]string{"user", "email", "name", "groups", "client_id", "scope", "upstream"}
 
 // NewIdentity returns the identity for a token with these claims.

@@ -31,10 +31,12 @@ type PollState struct {
 
 // codeRecord is the entry of a pending code.
 type codeRecord struct {
-	interval time.Duration              // as increased by early polls
-	arrived  [AuthPost + 1]time.Time    // the last poll, for each method of client authentication
-	expires  time.Time                  // of the code; the entry can be deleted from then on
-	waiting  map[chan struct{}]struct{} // held polls
+	interval time.Duration // as increased by early polls
+	// The last poll, for each method of client authentication: without the client's
+	// secret, a stranger who knows a code must not be able to slow down its device.
+	arrived [AuthPost + 1]time.Time
+	expires time.Time                  // of the code; the entry can be deleted from then on
+	waiting map[chan struct{}]struct{} // held polls
 }
 
 // Limits of memory and time.

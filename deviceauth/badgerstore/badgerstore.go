@@ -85,7 +85,7 @@ func Open(o Options) (*Store, error) {
 // called again when the database has been reopened.
 func (s *Store) opened(txn *badger.Txn) error {
 	s.cache.clear()
-	s.pending.noteCodesOnDisk(codesOnDisk(txn))
+	s.pending.noteCodesOnDisk(lastCodeOnDisk(txn))
 	if s.loaded {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -54,4 +55,33 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*devi
 		next = list[limit-1].ID.String()
 	}
 	return list, next, nil
+}
+
+// page completes a page of grants from the disk, in the order of their ids, with those that
+// are only in memory. If two grants have one id, the one from the disk is newer.
+func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*deviceauth.Grant {
+	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
+	for _, one := range waiting {
+		list = append(list, one.grant())
+	}
+	slices.SortStableFunc(list, byID)
+	list = slices.CompactFunc(list, func(a, b *deviceauth.Grant) bool { return a.ID == b.ID })
+	return list[:min(len(list), limit)]
+}
+
+// firstAfter returns the first grants by id that follow a given one, up to limit. It leaves
+// out those that expired so long ago that no poll is told of them.
+func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
+	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
+	for _, one := range all {
+		if past(one.forgetAt()) || !follows(one.id) {
+			continue
+		}
+		if first = append(first, one); len(first) >= 2*limit { // sorted rarely, however many there are
+			slices.SortFunc(first, byID)
+			first = first[:limit]
+		}
+	}
+	slices.SortFunc(first, byID)
+	return first[:min(len(first), limit)]
 }

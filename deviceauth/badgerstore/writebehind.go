@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -29,7 +28,7 @@ const (
 // for the disk; it is refused while nothing can be written.
 func (s *Store) Create(ctx context.Context, g *deviceauth.Grant) error {
 	if !writtenBehind(g) {
-		return s.commit(ctx, func(b *batch) error { return b.createWritten(g) })
+		return s.commit(ctx, func(b *batch) error { return b.createNow(g) })
 	}
 	if !s.pending.diskCheckedRecently() {
 		if err := s.db.Writable(); err != nil {
@@ -171,10 +170,10 @@ func (s *Store) flush() {
 	}
 }
 
-// createWritten adds a grant at once: one that is not pending, such as a restored one, or
+// createNow adds a grant at once: one that is not pending, such as a restored one, or
 // whose id is not new. It is refused if its id or its code is taken, in memory or on the
 // disk.
-func (b *batch) createWritten(g *deviceauth.Grant) error {
+func (b *batch) createNow(g *deviceauth.Grant) error {
 	if _, _, err := b.read(g.ID); !errors.Is(err, deviceauth.ErrNotFound) {
 		return existsError(err)
 	}
@@ -210,43 +209,14 @@ func (b *batch) read(id deviceauth.ID) (*deviceauth.Grant, uint64, error) {
 	return g, expires, err
 }
 
-// codesOnDisk returns the second until which Badger has user codes of earlier processes:
+// lastCodeOnDisk returns the second until which Badger has user codes of earlier processes:
 // those of grants with records of their own. Until then a new code is looked up on the
 // disk, too, so that no two grants wait for one.
-func codesOnDisk(txn *badger.Txn) (until uint64) {
+func lastCodeOnDisk(txn *badger.Txn) (until uint64) {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: codeKey("")})
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
 		until = max(until, it.Item().ExpiresAt())
 	}
 	return until
-}
-
-// page completes a page of grants from the disk, in the order of their ids, with those that
-// are only in memory. If two grants have one id, the one from the disk is newer.
-func page(list []*deviceauth.Grant, waiting []*pendingGrant, limit int) []*deviceauth.Grant {
-	byID := func(a, b *deviceauth.Grant) int { return slices.Compare(a.ID[:], b.ID[:]) }
-	for _, one := range waiting {
-		list = append(list, one.grant())
-	}
-	slices.SortStableFunc(list, byID)
-	list = slices.CompactFunc(list, func(a, b *deviceauth.Grant) bool { return a.ID == b.ID })
-	return list[:min(len(list), limit)]
-}
-
-// firstAfter returns the first grants by id that follow a given one, up to limit. It leaves
-// out those that expired so long ago that no poll is told of them.
-func firstAfter(all []*pendingGrant, follows func(deviceauth.ID) bool, limit int) (first []*pendingGrant) {
-	byID := func(a, b *pendingGrant) int { return slices.Compare(a.id[:], b.id[:]) }
-	for _, one := range all {
-		if past(one.forgetAt()) || !follows(one.id) {
-			continue
-		}
-		if first = append(first, one); len(first) >= 2*limit { // sorted rarely, however many there are
-			slices.SortFunc(first, byID)
-			first = first[:limit]
-		}
-	}
-	slices.SortFunc(first, byID)
-	return first[:min(len(first), limit)]
 }

@@ -26,8 +26,8 @@ var errNoToken = deviceauth.BadToken(deviceauth.TokenMalformed, nil)
 // given reports whether the request has credentials at all. A single empty
 // header counts as none (RFC 6750 §3.1: "lacks any authentication information");
 // two headers are ambiguous and refused, even if one is empty.
-func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
-	name := s.options.Header()
+func (g *Guard) Token(r *http.Request) (token string, given bool, err error) {
+	name := g.options.Header()
 	headers := r.Header.Values(name)
 	if len(headers) > 1 {
 		return "", false, malformed("more than one " + name + " header")
@@ -38,23 +38,23 @@ func (s *Guard) Token(r *http.Request) (token string, given bool, err error) {
 	if token, ok := strings.CutPrefix(headers[0], "Bearer "); ok && isToken68(token) { // nearly always
 		return token, true, nil
 	}
-	return s.otherToken(name, headers[0])
+	return g.otherToken(name, headers[0])
 }
 
 // otherToken does the work of [Guard.Token] for a header that is not in the usual
 // form.
-func (s *Guard) otherToken(name, header string) (token string, given bool, err error) {
+func (g *Guard) otherToken(name, header string) (token string, given bool, err error) {
 	scheme, value, spaced := cutScheme(header)
 	switch {
-	case s.options.TokenHeader != "" && isToken68(header): // the token alone
+	case g.options.TokenHeader != "" && isToken68(header): // the token alone
 		return header, true, nil
-	case s.options.TokenHeader != "" && header != "" && !strings.EqualFold(scheme, "Bearer"):
+	case g.options.TokenHeader != "" && header != "" && !strings.EqualFold(scheme, "Bearer"):
 		return "", false, malformed(name + ": want a token, alone or after Bearer")
 	case strings.EqualFold(scheme, "Bearer") && spaced && isToken68(value):
 		return value, true, nil
 	case strings.EqualFold(scheme, "Bearer"):
 		return "", false, malformed(name + ": want Bearer and a token")
-	case s.options.Basic && strings.EqualFold(scheme, "Basic"):
+	case g.options.Basic && strings.EqualFold(scheme, "Basic"):
 		raw, err := base64.StdEncoding.DecodeString(value)
 		user, password, found := strings.Cut(string(raw), ":")
 		switch {

@@ -82,15 +82,14 @@ type Guard struct {
 }
 
 // New returns a guard with options, for the tokens of one server.
-func New(g Options, server TokenValidator) *Guard {
-	s := &Guard{options: g, server: server, headers: g.identityHeaders()}
-	return s
+func New(o Options, server TokenValidator) *Guard {
+	return &Guard{options: o, server: server, headers: o.identityHeaders()}
 }
 
 // identityHeaders returns the default headers, with those that the operator renamed,
 // added or gave another claim. The names are canonical.
-func (g *Options) identityHeaders() (list []IdentityHeader) {
-	for _, h := range g.Headers {
+func (o *Options) identityHeaders() (list []IdentityHeader) {
+	for _, h := range o.Headers {
 		h.Name = http.CanonicalHeaderKey(h.Name)
 		list = append(list, h)
 	}
@@ -114,11 +113,11 @@ func IsPreflight(r *http.Request) bool {
 
 // Preflight reports whether a request is a CORS preflight that the guard must answer.
 // If so, it sets the response headers that tell the browser what the page may do.
-func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
-	if s.options.PassPreflight || !IsPreflight(r) {
+func (g *Guard) Preflight(header http.Header, r *http.Request) bool {
+	if g.options.PassPreflight || !IsPreflight(r) {
 		return false
 	}
-	if response.AllowOrigin(header, r, s.server.AllowsOrigin) {
+	if response.AllowOrigin(header, r, g.server.AllowsOrigin) {
 		response.Permit(header, r.Header.Get("Access-Control-Request-Method"))
 		if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
 			header.Set("Access-Control-Allow-Headers", asked)
@@ -129,26 +128,27 @@ func (s *Guard) Preflight(header http.Header, r *http.Request) bool {
 
 // origin returns the origin of the page that sent a request if the page may read the
 // backend's response, or else "".
-func (s *Guard) origin(r *http.Request) string {
+func (g *Guard) origin(r *http.Request) string {
 	origin := r.Header.Get("Origin")
-	if origin == "" || !s.server.AllowsOrigin(r.Context(), origin) {
+	if origin == "" || !g.server.AllowsOrigin(r.Context(), origin) {
 		return ""
 	}
 	return origin
 }
 
 // Header returns the name of the header that contains the token.
-func (g *Options) Header() string { return cmp.Or(g.TokenHeader, "Authorization") }
+func (o *Options) Header() string { return cmp.Or(o.TokenHeader, "Authorization") }
 
-// Authenticate decides about a request by its token. known is a token that an earlier
+// Authenticate decides about a request by its token, without the other steps of a
+// [Pipeline]. known is a token that an earlier
 // guard has taken off the same request, or "". It returns a nil identity without an
 // error for an anonymous request that may pass. A refusal is a *[Challenge]. If only
 // a scope is missing, the token is returned together with the challenge, because the
 // token itself is valid. Any other error is a fault, and no decision was possible.
-func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
-	id, token, err = s.authenticateToken(r, known)
+func (g *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Identity, token string, err error) {
+	id, token, err = g.authenticateToken(r, known)
 	if err != nil && outcomeOf(err) != Unavailable {
-		return nil, token, s.Refuse(r, err)
+		return nil, token, g.Refuse(r, err)
 	}
 	return id, token, err
 }
@@ -157,25 +157,25 @@ func (s *Guard) Authenticate(r *http.Request, known string) (id *deviceauth.Iden
 // challenge: a refusal is [ErrNoCredentials] or has a *[deviceauth.Error]. It takes a
 // valid token off the request, even if the token lacks a scope, because no later
 // handler needs it.
-func (s *Guard) authenticateToken(r *http.Request, known string) (*deviceauth.Identity, string, error) {
-	token, given, err := s.Token(r)
+func (g *Guard) authenticateToken(r *http.Request, known string) (*deviceauth.Identity, string, error) {
+	token, given, err := g.Token(r)
 	switch {
 	case err != nil:
 		return nil, "", err
 	case !given && known != "":
 		token = known
-	case !given && s.options.Optional:
+	case !given && g.options.Optional:
 		return nil, "", nil
 	case !given:
 		return nil, "", ErrNoCredentials
 	}
-	id, err := s.server.ValidateToken(r.Context(), token, s.options.Need)
+	id, err := g.server.ValidateToken(r.Context(), token, g.options.Need)
 	refusal := deviceauth.AsError(err)
 	if refusal != nil && refusal.Code != "insufficient_scope" {
 		return nil, "", err
 	}
-	if (err == nil || refusal != nil) && !s.options.KeepToken {
-		r.Header.Del(s.options.Header())
+	if (err == nil || refusal != nil) && !g.options.KeepToken {
+		r.Header.Del(g.options.Header())
 	}
 	return id, token, err
 }
@@ -183,9 +183,9 @@ func (s *Guard) authenticateToken(r *http.Request, known string) (*deviceauth.Id
 // SetIdentityHeaders sets the identity headers for the backend. A claim without a
 // value sets no header; the client's own header of that name must have been stripped
 // before.
-func (s *Guard) SetIdentityHeaders(r *http.Request, id *deviceauth.Identity) {
-	values := make([]string, len(s.headers)) // one allocation for the values of all headers
-	for i, h := range s.headers {
+func (g *Guard) SetIdentityHeaders(r *http.Request, id *deviceauth.Identity) {
+	values := make([]string, len(g.headers)) // one allocation for the values of all headers
+	for i, h := range g.headers {
 		if h.Encoded {
 			values[i] = id.Encoded(h.Claim)
 		} else {

@@ -9,8 +9,7 @@ import (
 
 // Middleware returns a handler that passes requests with a valid token to the next
 // handler, and tells that handler the identity in headers that no client can set. It
-// takes the following steps. Their order is that of [Pipeline.Decide], and part of
-// the API:
+// takes the following steps of [Pipeline.Decide], whose order is part of the API:
 //
 //  1. strip from the request what only a guard may set: identity headers in every
 //     spelling, in trailers too, our own cookies, and hop-by-hop options;
@@ -25,9 +24,9 @@ import (
 // token cannot be checked because of a fault, the response is 503. The decision is
 // made when the request arrives: a response that is being streamed goes on after a
 // revocation, unlike with package caddymodule.
-func (s *Guard) Middleware(next http.Handler) http.Handler {
-	p := Pipeline{Reserved: s.options.ReservedHeaders(), Plain: true, Describe: s.describe,
-		Guard: func(*http.Request) (*Guard, func(), error) { return s, func() {}, nil }}
+func (g *Guard) Middleware(next http.Handler) http.Handler {
+	p := Pipeline{Reserved: g.options.ReservedHeaders(), Plain: true, Describe: g.describe,
+		Guard: func(*http.Request) (*Guard, func(), error) { return g, func() {}, nil }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context()) // the caller's request must not be modified
 		d := p.Decide(w, r, new(State))
@@ -35,12 +34,12 @@ func (s *Guard) Middleware(next http.Handler) http.Handler {
 			return
 		}
 		if d.Err != nil {
-			s.explain(w, r, &d)
+			g.explain(w, r, &d)
 			return
 		}
 		if d.Outcome != Preflight { // a preflight with PassPreflight is left to the backend
 			header := w.Header()
-			s.share(header, d.Origin, "Origin", s.options.Header())
+			g.share(header, d.Origin, "Origin", g.options.Header())
 			if d.Outcome == Admitted {
 				header.Set("Cache-Control", "private")
 			}
@@ -51,7 +50,7 @@ func (s *Guard) Middleware(next http.Handler) http.Handler {
 
 // share allows a page of the origin to read the response, and adds the request
 // headers on which the response depends to Vary.
-func (s *Guard) share(header http.Header, origin string, vary ...string) {
+func (g *Guard) share(header http.Header, origin string, vary ...string) {
 	if origin != "" {
 		response.SetOrigin(header, origin)
 	}
@@ -59,18 +58,18 @@ func (s *Guard) share(header http.Header, origin string, vary ...string) {
 }
 
 // explain writes the response to a request that does not pass.
-func (s *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
+func (g *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
 	header := w.Header()
 	switch {
 	case d.Challenge != nil:
-		s.share(header, d.Origin, "Origin")
+		g.share(header, d.Origin, "Origin")
 		header["Www-Authenticate"] = d.Challenge.Headers
 		header.Set("Cache-Control", "no-store")
 		Explain(w, r, d.Challenge.Status, d.Challenge)
 	case d.Outcome == Malformed:
 		Explain(w, r, http.StatusBadRequest, d.Err)
 	default:
-		s.share(header, d.Origin, "Origin")
+		g.share(header, d.Origin, "Origin")
 		header.Set("Retry-After", "5")
 		Explain(w, r, http.StatusServiceUnavailable, d.Err)
 	}
@@ -78,17 +77,17 @@ func (s *Guard) explain(w http.ResponseWriter, r *http.Request, d *Decision) {
 
 // describe answers a request for the metadata of the guarded resource, and reports
 // whether it did.
-func (s *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
+func (g *Guard) describe(w http.ResponseWriter, r *http.Request) bool {
 	if !IsMetadataPath(r.URL.Path) {
 		return false
 	}
-	audience := s.options.Need.Audience
+	audience := g.options.Need.Audience
 	if len(audience) == 0 {
-		audience = s.server.Audience()
+		audience = g.server.Audience()
 	}
 	Resource{
-		Servers: []string{s.server.Issuer()}, Audience: audience,
-		Scope: deviceauth.NewScope(s.options.Need.Scope.List()...),
+		Servers: []string{g.server.Issuer()}, Audience: audience,
+		Scope: deviceauth.NewScope(g.options.Need.Scope.List()...),
 	}.ServeHTTP(w, r)
 	return true
 }

@@ -46,7 +46,17 @@ type Pipeline struct {
 }
 
 // Decide decides about a request, and prepares it for the backend if it may pass. The
-// steps are those of [Guard.Middleware]. known is the result of earlier guards of the
+// steps, in this order:
+//
+//  1. strip what only a guard may set, and refuse an ambiguous target (Clean);
+//  2. answer a request for the metadata of the resource (Describe);
+//  3. let a request pass that is not guarded (Match);
+//  4. find the guard that decides, with its server (Guard);
+//  5. answer a CORS preflight, or accept an old API key (Key);
+//  6. check the token, and take it off the request unless KeepToken is set;
+//  7. set the identity headers.
+//
+// known is the result of earlier guards of the
 // same request; the first guard passes a new [State]. If the outcome is [Described],
 // or a preflight that is Answered, Decide has written the response.
 func (p *Pipeline) Decide(w http.ResponseWriter, r *http.Request, known *State) Decision {

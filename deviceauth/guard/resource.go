@@ -100,15 +100,15 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 // the innermost audience of the guard that contains the request, so that one token is
 // valid for all of it, or the whole site if no audience contains it. It returns ""
 // for an endpoint without metadata.
-func (s *Guard) metadataOf(r *http.Request) string {
-	audience := s.options.Need.Audience
+func (g *Guard) metadataOf(r *http.Request) string {
+	audience := g.options.Need.Audience
 	if len(audience) == 0 {
-		audience = s.server.Audience()
+		audience = g.server.Audience()
 	}
-	if s.options.NoMetadata {
+	if g.options.NoMetadata {
 		return ""
 	}
-	site := origin(r, append([]string{s.server.Issuer()}, audience...))
+	site := origin(r, append([]string{g.server.Issuer()}, audience...))
 	asked, ok := r.Context().Value(askedResource{}).(AskedResource)
 	if !ok {
 		asked.Path = r.URL.Path

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/text/language"
+	"golang.org/x/text/language/display"
 )
 
 func ownCatalogs(t *testing.T) map[language.Tag]messages {
@@ -56,6 +57,22 @@ func TestTemplatesThatWereCopiedStillWork(t *testing.T) {
 	t.Parallel()
 	if err := (Brand{Templates: "testdata/copied"}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// docs/people.md names each language.
+func TestLanguagesAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/people.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "## Languages")
+	list, _, _ = strings.Cut(list, "by the browser's")
+	for tag := range ownCatalogs(t) {
+		if name := display.English.Languages().Name(tag); !strings.Contains(list, name) {
+			t.Errorf("%s is not in %q", name, list)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ import (
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 )
 
-// Store is a [deviceauth.Cluster] backend, which Open returns. It is safe for
+// Store is a [deviceauth.Cluster], which Open returns. It is safe for
 // concurrent use. If the server is unreachable reads fail within a second and changes
 // after at most 4 s, and the engine answers such a fault with temporarily_unavailable.
 type Store struct {

@@ -164,9 +164,9 @@ func intervalRaceHasOneWinner(ctx context.Context, a, b deviceauth.Cluster) erro
 // without an expiry would stay for ever.
 func intervalNeedsPolls(ctx context.Context, a, b deviceauth.Cluster) error {
 	poll := pollOf(NewGrant("BCDFGHJK"))
-	// The result is ignored: it only matters what is stored.
-	if _, err := a.SetInterval(ctx, poll.Grant, poll.Interval, time.Minute); err != nil {
-		return err
+	was, err := a.SetInterval(ctx, poll.Grant, poll.Interval, time.Minute)
+	if err != nil || was != poll.Interval {
+		return fmt.Errorf("got %v, %v, want what was asked for", was, err)
 	}
 	got, err := b.RecordPoll(ctx, poll)
 	if err != nil || got.Polled || got.Interval != poll.Interval {

@@ -12,7 +12,7 @@ import (
 )
 
 // Badger writes to its logs through a memory map. If the file system has no block for what
-// is written, the process ends, and checking the free space is never soon enough if another
+// is written, the process ends, and checking the free space is not enough if another
 // program fills the disk at once. So blocks are preallocated for the WAL that is written
 // to, and the next WAL is created before Badger needs it: Badger takes an empty file for a
 // new WAL.

@@ -17,8 +17,8 @@ import (
 // Badger writes a new table by copying it into memory that is mapped to a file without a
 // single block. If the disk is full, the kernel answers the copy with SIGBUS: this is not
 // an error or a panic but ends the process, in a goroutine of Badger's. Checking the free
-// space is never late enough, because another program may take all of it between check and
-// copy. So the blocks are allocated when the file is mapped: then a full disk is an error,
+// space is not enough, because another program may take all of it between check and copy.
+// So the blocks are allocated when the file is mapped: then a full disk is an error,
 // and Badger retries the table a second later.
 //
 // Badger has no option for that. It maps all files by [unix.Mmap], and what Mmap calls is

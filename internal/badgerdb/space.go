@@ -8,7 +8,8 @@ import (
 )
 
 // Badger maps its logs into memory. Writing to such a map on a full disk is not an error
-// but ends the process. So nothing is written when little space is left.
+// but ends the process. So nothing is written when little space is left. That alone is not
+// enough, since other programs write, too: preallocate.go has the rest.
 
 // Free bytes that the disk must have for Badger to continue.
 const (

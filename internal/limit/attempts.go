@@ -15,7 +15,7 @@ import (
 // A right attempt does not reset a counter, since an attacker may have the right answer to
 // another question.
 //
-// The hard limits also bound the memory: a counter expires with its window, and one that is
+// Hard limits also bound the memory, where each attempt has one: a counter expires with its window, and one that is
 // still in use is never dropped to make room. It is safe for concurrent use.
 type Attempts struct {
 	mu     sync.Mutex
