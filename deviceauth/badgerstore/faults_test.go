@@ -15,30 +15,13 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
+	"github.com/deviceauth/caddy-deviceauth/internal/testlog"
 )
 
-// A logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (h *logBuffer) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.Write(p)
-}
-
-func (h *logBuffer) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.String()
-}
-
 // storeWithRemovableDir returns a store with a grant, whose directory can be removed.
-func storeWithRemovableDir(t *testing.T) (*Store, string, *deviceauth.Grant, *logBuffer) {
+func storeWithRemovableDir(t *testing.T) (*Store, string, *deviceauth.Grant, *testlog.Buffer) {
 	t.Helper()
-	dir, log := filepath.Join(t.TempDir(), "store"), new(logBuffer)
+	dir, log := filepath.Join(t.TempDir(), "store"), new(testlog.Buffer)
 	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/redistest"
+	"github.com/deviceauth/caddy-deviceauth/internal/testlog"
 )
 
 // A garbling stands between a store and its server, and replaces a piece of what the
@@ -154,9 +154,9 @@ func TestSubscriptionThatIsRefusedIsMadeAgain(t *testing.T) {
 		}
 	}
 	acl("resetchannels") // which breaks the subscription
-	log.wait(t, "redis refuses the subscription")
+	log.Wait(t, "redis refuses the subscription")
 	acl("allchannels")
-	log.wait(t, "redis takes the subscription again")
+	log.Wait(t, "redis takes the subscription again")
 	if !current(s, func() bool { return true }) {
 		t.Error("no heartbeat comes back")
 	}
@@ -180,7 +180,7 @@ func TestSilentServerIsWaitedForOnce(t *testing.T) {
 		}
 	}
 	took("at first", 2*time.Second)
-	log.wait(t, "redis has gone away")
+	log.Wait(t, "redis has gone away")
 	for deadline := time.Now().Add(10 * time.Second); s.changes.away.Load() == nil; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not noticed that the server is silent")
@@ -190,7 +190,7 @@ func TestSilentServerIsWaitedForOnce(t *testing.T) {
 		took("later", 300*time.Millisecond)
 	}
 	server.Resume()
-	log.wait(t, "redis is back")
+	log.Wait(t, "redis is back")
 	if _, err := s.LoadDocument(t.Context(), "x"); err != nil {
 		t.Errorf("once it is back: %v", err)
 	}
@@ -248,37 +248,9 @@ func FuzzReplyLimit(f *testing.F) {
 	})
 }
 
-// A logged is the lines that a store has logged.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) wait(t *testing.T, line string) {
+func openLogged(t *testing.T, url string) (*Store, *testlog.Buffer) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		l.mu.Lock()
-		text := l.text.String()
-		l.mu.Unlock()
-		if strings.Contains(text, line) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("want %q in the log:\n%s", line, text)
-		}
-	}
-}
-
-func openLogged(t *testing.T, url string) (*Store, *logged) {
-	t.Helper()
-	log := new(logged)
+	log := new(testlog.Buffer)
 	s, err := Open(t.Context(), Options{URLs: []string{url}}, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)

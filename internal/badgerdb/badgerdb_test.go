@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,24 +75,6 @@ func get(d *DB, name string) (value []byte, err error) {
 func isDamage(err error) bool {
 	_, is := errors.AsType[*DamageError](err)
 	return is
-}
-
-// A logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (h *logBuffer) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.Write(p)
-}
-
-func (h *logBuffer) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.String()
 }
 
 func waitUntilReopened(t *testing.T, d *DB) {

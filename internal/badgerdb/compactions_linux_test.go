@@ -13,6 +13,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/deviceauth/caddy-deviceauth/internal/testlog"
 )
 
 // fill writes records until level 0 has that many tables.
@@ -49,9 +51,9 @@ func obstructTables(t *testing.T, d *DB) (armed *atomic.Bool) {
 }
 
 // compactedOnce returns a database with a compacted table, and some that are not compacted.
-func compactedOnce(t *testing.T, key []byte) (*DB, *promised, *atomic.Bool, *logBuffer) {
+func compactedOnce(t *testing.T, key []byte) (*DB, *promised, *atomic.Bool, *testlog.Buffer) {
 	t.Helper()
-	log, kept := new(logBuffer), newPromised()
+	log, kept := new(testlog.Buffer), newPromised()
 	o := optionsFor(filepath.Join(t.TempDir(), "store"), key, log)
 	d := open(t, o)
 	kept.fill(t, d, 1)

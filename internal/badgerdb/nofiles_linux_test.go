@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/deviceauth/caddy-deviceauth/internal/needs"
+	"github.com/deviceauth/caddy-deviceauth/internal/testlog"
 )
 
 // A shortage makes it impossible to create a file in a store's directory, or for the
@@ -229,7 +230,7 @@ func TestCompactionThatCanMakeNoFileLosesNothing(t *testing.T) {
 	for _, name := range []string{"no inodes", "a directory that nothing can be made in"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, log := filepath.Join(mountExt4(t), "store"), new(logBuffer)
+			dir, log := filepath.Join(mountExt4(t), "store"), new(testlog.Buffer)
 			kept := newPromised()
 			d := open(t, optionsFor(dir, nil, nil))
 			kept.fill(t, d, 1)
