@@ -32,6 +32,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +65,10 @@ type Options struct {
 func (o Options) isKey(key []byte) bool {
 	return len(key) > 0 && strings.IndexByte(o.Prefixes, key[0]) >= 0
 }
+
+// isBadgers reports whether keys that begin with a byte are not the caller's: those of Badger
+// itself, and those of tidy.go.
+func isBadgers(first byte) bool { return first == '!' || first == 0 || first == 0xff }
 
 // A DB is an open database. Its methods can be called concurrently. Errors of View, Update
 // and Commit begin with "badger store:", and wrap those of Badger and of the functions that
@@ -107,7 +112,7 @@ func Open(o Options) (_ *DB, err error) {
 		// Its allocator shifts an int too far once a table passes 4 MB.
 		return nil, errors.New("badger loses data on 32-bit systems: use another store, or a 64-bit build")
 	}
-	if strings.Trim(o.Prefixes, "\x00\xff!") != o.Prefixes || o.Prefixes == "" {
+	if o.Prefixes == "" || slices.ContainsFunc([]byte(o.Prefixes), isBadgers) {
 		return nil, errors.New("badgerdb: Prefixes: want the first bytes of all keys, none of which is 0, 0xff or '!'")
 	}
 	if err := o.prepareDir(); err != nil {
