@@ -135,18 +135,17 @@ var decisions = func() map[guard.Outcome]prometheus.Counter {
 	return all
 }()
 
-// storeObservers are the histograms by operation, created once because a guard gets a
-// grant on every request: looking up the label costs more than the observation.
-var storeObservers = func() map[string]prometheus.Observer {
-	all := map[string]prometheus.Observer{}
+// storeObservers are the histograms by [bounded.Operation], created once because a guard
+// gets a grant on every request: looking up the label costs more than the observation.
+var storeObservers = func() (all []prometheus.Observer) {
 	for _, operation := range bounded.Operations() {
-		all[operation] = storeSeconds.WithLabelValues(operation)
+		all = append(all, storeSeconds.WithLabelValues(operation))
 	}
 	return all
 }()
 
 // observeStore observes the duration of an operation of a store.
-func observeStore(operation string, took time.Duration) {
+func observeStore(operation bounded.Operation, took time.Duration) {
 	storeObservers[operation].Observe(took.Seconds())
 }
 

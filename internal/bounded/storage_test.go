@@ -23,10 +23,29 @@ func TestBoundedStorageKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(string) (deviceauth.Storage, error) { return newBounded(memstore.New(), nil), nil })
 }
 
+// The storage is not a second handle of the Store: what its users close is the opened
+// store, and they can neither begin nor end uses.
+func TestStorageHasOnlyTheMethodsOfAStorage(t *testing.T) {
+	t.Parallel()
+	opened := closes{Store: memstore.New(), closed: make(chan struct{})}
+	s := &Store{opened: opened, unwatch: func() { t.Error("the Store was closed") }}
+	storage := s.Storage(nil)
+	if _, ok := storage.(interface{ BeginUse() bool }); ok {
+		t.Error("a storage has BeginUse")
+	}
+	if err := storage.Close(); err != nil {
+		t.Error(err)
+	}
+	<-opened.closed
+	if !s.BeginUse() {
+		t.Error("the Store is locked")
+	}
+}
+
 func TestOperationsAreMeasured(t *testing.T) {
 	t.Parallel()
 	var measured []string
-	observe := func(operation string, took time.Duration) { measured = append(measured, operation) }
+	observe := func(operation Operation, took time.Duration) { measured = append(measured, Operations()[operation]) }
 	s := (&Store{opened: memstore.New(), unwatch: func() {}}).Storage(observe)
 	g := storetest.NewGrant("BCDFGHJK")
 	unchanged := func(old []byte) ([]byte, error) { return old, nil }
