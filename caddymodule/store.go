@@ -92,7 +92,7 @@ func (p *pooledStore) release() error {
 func (p *pooledStore) Destruct() error {
 	err := p.Close()
 	if errors.Is(err, bounded.ErrInUse) {
-		return fmt.Errorf("store %s %w", p.name, err)
+		return fmt.Errorf("store %s: %w", p.name, err)
 	}
 	return err
 }

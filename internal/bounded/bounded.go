@@ -68,7 +68,7 @@ const (
 )
 
 // ErrInUse is the error of Close if it did not wait for the store.
-var ErrInUse = errors.New("is in use by a request, or does not close: it is not waited for")
+var ErrInUse = errors.New("the store is in use by a request, or does not close: it is not waited for")
 
 // Close closes the store after its last use. A use that does not end, or a store that
 // does not close, delays it by at most closeWait: the store is then closed later, or ends
