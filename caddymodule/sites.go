@@ -88,13 +88,17 @@ func findSites(ctx caddy.Context) (*sites, error) {
 	return app.(*sites), nil
 }
 
-// of returns a guard with its place. Guards in named routes are not found.
-func (s *sites) of(g *Guard) routedGuard {
+// unrouted has the place of a guard that was not found.
+var unrouted = new(routedGuard)
+
+// of returns a guard with its place, or unrouted for one in a named route. The result must
+// not be changed.
+func (s *sites) of(g *Guard) *routedGuard {
 	s.once.Do(s.inspect)
 	if found := s.found[g]; found != nil {
-		return *found
+		return found
 	}
-	return routedGuard{}
+	return unrouted
 }
 
 // inspect walks through the routes of all servers. It must run after all of them are
