@@ -87,6 +87,7 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 	if err := g.matcher.Load(ctx, g.MatcherSetsRaw); err != nil {
 		return err
 	}
+	g.MatcherSetsRaw = nil // as Caddy does with the JSON of modules: nothing reads it any more
 	if g.sites, err = findSites(ctx); err != nil {
 		return err
 	}
