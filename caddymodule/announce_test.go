@@ -21,6 +21,9 @@ func TestStoreIsNamedWithoutItsPassword(t *testing.T) {
 	if got := storeName(store); got != "redis a.example:6379" {
 		t.Errorf("got %s", got)
 	}
+	if got := storeName(new(MemoryStore)); got != "memory" { // it has no name of its own
+		t.Errorf("got %s", got)
+	}
 	pooled, err := acquireStore(inMemory{RedisStore: store}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

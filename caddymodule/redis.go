@@ -86,7 +86,8 @@ func (s *RedisStore) Key() string {
 	return strings.Join(parts, "\x00")
 }
 
-func (s *RedisStore) name() string {
+// Name implements NamedStore.
+func (s *RedisStore) Name() string {
 	var hosts []string
 	for _, address := range s.options.URLs {
 		if u, err := url.Parse(address); err == nil {
@@ -159,6 +160,6 @@ func (s *RedisStore) check(more bool) error {
 }
 
 var (
-	_ Store             = (*RedisStore)(nil)
+	_ NamedStore        = (*RedisStore)(nil)
 	_ caddy.Provisioner = (*RedisStore)(nil)
 )

@@ -24,21 +24,29 @@ import (
 // A Store is a module in the namespace device_login.stores, which opens the storage
 // of grants and keys.
 type Store interface {
-	// Key identifies the database. It may contain passwords, and must not be shown:
-	// storeName names a store in messages. Configurations with the same key share the open
-	// store, so that a reload neither closes it nor loses pending grants.
+	// Key identifies the database. It may contain passwords, and must not be shown: see
+	// [NamedStore]. Configurations with the same key share the open store, so that a reload
+	// neither closes it nor loses pending grants.
 	Key() string
 	// Open opens the database. It is closed when the last configuration that uses it
 	// is cleaned up.
 	Open(*slog.Logger) (deviceauth.Storage, error)
 }
 
-// storeName names a store in messages: the directory of a Badger database, the hosts of
-// a Redis. It has no users and passwords, which a Redis URL may contain; of a store that
-// does not say what it may be called, it is the name of the module.
+// A NamedStore is a [Store] that has a name for messages. A Store need not implement it:
+// the default is the name of its module, such as memory.
+type NamedStore interface {
+	Store
+	// Name returns the name after Provision, such as the directory of a Badger database
+	// or the hosts of a Redis. It is shown in logs and errors, so it must not contain
+	// users and passwords, as a URL may.
+	Name() string
+}
+
+// storeName returns the name of a store for messages.
 func storeName(s Store) string {
-	if named, ok := s.(interface{ name() string }); ok {
-		return named.name()
+	if named, ok := s.(NamedStore); ok {
+		return named.Name()
 	}
 	if module, ok := s.(caddy.Module); ok {
 		return module.CaddyModule().ID.Name()
@@ -181,7 +189,8 @@ func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "device_lo
 // process can open a Badger directory only once.
 func (s *BadgerStore) Key() string { return "badger " + s.Path }
 
-func (s *BadgerStore) name() string { return s.Key() }
+// Name implements NamedStore.
+func (s *BadgerStore) Name() string { return s.Key() }
 
 // Open implements Store. It creates a missing directory.
 func (s *BadgerStore) Open(log *slog.Logger) (deviceauth.Storage, error) {
@@ -246,7 +255,7 @@ func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ Store             = (*BadgerStore)(nil)
+	_ NamedStore        = (*BadgerStore)(nil)
 	_ Store             = (*MemoryStore)(nil)
 	_ caddy.Provisioner = (*BadgerStore)(nil)
 )
