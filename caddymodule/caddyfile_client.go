@@ -32,7 +32,7 @@ func (a *App) parseUpstream(d *caddyfile.Dispenser) error {
 	table := block.Block{What: "upstream " + u.ID, Check: u.checkSoFar, Words: block.Words{
 		"name":          &u.Name,
 		"client_id":     &u.ClientID,
-		"client_secret": &u.ClientSecret,
+		"client_secret": block.Secret(&u.ClientSecret, errEmptySecret),
 		"scopes":        &u.Scopes,
 		"allow":         parseAllow(&u.Allow),
 		"user":          &u.User,
@@ -99,7 +99,7 @@ func (a *App) parseClient(d *caddyfile.Dispenser) error {
 		"name":   &c.Name,
 		"maker":  &c.Maker,
 		"logo":   a.parseLogo("client "+c.ID+": logo", &c.Logo),
-		"secret": &c.Secret,
+		"secret": block.Secret(&c.Secret, errEmptySecret),
 		"scopes": &c.Scopes,
 		"origin": &c.Origins,
 		"from":   &c.From,

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/deviceauth/caddy-deviceauth/caddymodule/block"
 	"github.com/deviceauth/caddy-deviceauth/deviceauth"
 	"github.com/deviceauth/caddy-deviceauth/internal/httpclient"
 	"github.com/deviceauth/caddy-deviceauth/upstreamidp"
@@ -146,15 +146,19 @@ func (a *App) resolve() (err error) {
 	return nil
 }
 
-// secret resolves a secret; nil is none. An empty result is an error: the environment
-// variable is not set, and the client or upstream would silently become public.
+// errEmptySecret is the error of a secret that is configured but empty: it comes from an
+// environment variable that is not set, and would silently make a client or an upstream
+// public, or leave a store unencrypted.
+var errEmptySecret = errors.New("it is empty; leave it out if there is to be none")
+
+// secret resolves a secret; nil is none.
 func secret(repl *caddy.Replacer, text *string) (string, error) {
 	if text == nil {
 		return "", nil
 	}
 	value, err := repl.ReplaceOrErr(*text, true, true)
 	if err == nil && value == "" {
-		err = block.ErrEmpty
+		err = errEmptySecret
 	}
 	return value, err
 }

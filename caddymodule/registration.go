@@ -75,7 +75,7 @@ func (a *App) parseRegistration(d *caddyfile.Dispenser) error {
 	table := block.Block{What: "registration", Check: a.Registration.checkSoFar, Words: block.Words{
 		"documents": &a.Registration.Documents,
 		"open":      &a.Registration.Open,
-		"token":     &a.Registration.Token,
+		"token":     block.Secret(&a.Registration.Token, errEmptySecret),
 		"scopes":    &a.Registration.Scopes,
 		"limit":     &a.Registration.Limit,
 	}, Many: []string{"documents"}}

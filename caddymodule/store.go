@@ -217,7 +217,7 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	table := block.Block{What: "store badger", Check: s.checkSoFar, Words: block.Words{
-		"encryption_key": &s.EncryptionKey,
+		"encryption_key": block.Secret(&s.EncryptionKey, errEmptySecret),
 	}}
 	return table.Read(d)
 }

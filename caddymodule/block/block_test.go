@@ -1,6 +1,8 @@
 package block
 
 import (
+	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func TestTypeOfAFieldSaysWhatItsWordTakes(t *testing.T) {
 		reading int
 	}
 	table := Block{What: "x", Many: []string{"list"}, Words: Words{
-		"text": &fields.text, "secret": &fields.secret, "list": &fields.list, "on": &fields.on,
+		"text": &fields.text, "secret": Secret(&fields.secret, io.EOF), "list": &fields.list, "on": &fields.on,
 		"number": &fields.number, "length": &fields.length, "off": &fields.off,
 		"one":    OneOf(&fields.one, "a", "b"),
 		"reader": func(*caddyfile.Dispenser) error { fields.reading++; return nil },
@@ -36,6 +38,10 @@ func TestTypeOfAFieldSaysWhatItsWordTakes(t *testing.T) {
 	if fields.text != "a" || *fields.secret != "b" || len(fields.list) != 3 || !fields.on || fields.number != 3 ||
 		fields.length != caddy.Duration(2*time.Second) || *fields.off != 0 || fields.one != "b" || fields.reading != 1 {
 		t.Errorf("%+v", fields)
+	}
+	d = caddyfile.NewTestDispenser(`secret ""`)
+	if d.Next(); !errors.Is(Field(d, Secret(&fields.secret, io.EOF)), io.EOF) {
+		t.Error("an empty secret is accepted")
 	}
 	defer func() {
 		if recover() == nil {

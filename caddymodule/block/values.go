@@ -1,7 +1,6 @@
 package block
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 // Field parses the arguments of the word that is the current token into a field:
 //
 //	*string          one argument
-//	**string         a secret: one argument, which must not be empty
 //	*[]string        one or more arguments, which are appended
 //	*bool            no argument: the word switches an option on
 //	*int             a whole number above 0, which means the default
@@ -32,8 +30,6 @@ func Field(d *caddyfile.Dispenser, to any) (err error) {
 	case *string:
 		*to, err = oneArg(d)
 		return err
-	case **string:
-		return readSecret(to, d)
 	case *[]string:
 		word := d.Val()
 		args := d.RemainingArgs()
@@ -65,20 +61,18 @@ func oneArg(d *caddyfile.Dispenser) (string, error) {
 	return d.Val(), noMore(word, d)
 }
 
-// ErrEmpty is the error of a secret that is configured but empty: it comes from an
-// environment variable that is not set, and would silently make a client public or leave
-// a store unencrypted.
-var ErrEmpty = errors.New("it is empty; leave it out if there is to be none")
-
-// readSecret parses a secret.
-func readSecret(to **string, d *caddyfile.Dispenser) error {
-	word := d.Val()
-	value, err := oneArg(d)
-	if err == nil && value == "" {
-		err = d.Errf("%s: %w", word, ErrEmpty)
+// Secret returns a Reader of one argument that must not be empty, such as a password; nil
+// means that there is no such line. empty is the error of an empty one.
+func Secret(to **string, empty error) Reader {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		value, err := oneArg(d)
+		if err == nil && value == "" {
+			err = d.Errf("%s: %w", word, empty)
+		}
+		*to = &value
+		return err
 	}
-	*to = &value
-	return err
 }
 
 // readNumber parses a positive integer.
