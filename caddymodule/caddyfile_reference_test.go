@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -38,6 +39,38 @@ func parserWords(t *testing.T, name, text string) []string {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return strings.Split(list[1], ", ")
+}
+
+// Any line of a block panics if its table has a field whose type package block does not
+// know (see block.Words). So a line of each table is enough to find that, also for words
+// that no test uses. A table within a table has its own line here.
+func TestTablesHaveFieldsOfKnownTypes(t *testing.T) {
+	tables := maps.Clone(blocks)
+	tables["lifetime of a client"] = in("client a {\n\t\t\tlifetime no_such_word 1s\n\t\t}")
+	for name, text := range tables {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if wrong := recover(); wrong != nil {
+					t.Error(wrong)
+				}
+			}()
+			parserWords(t, name, text)
+		})
+	}
+	// A table that is missing above would be found here.
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") {
+			made += strings.Count(read(t, file), "block.Block{")
+		}
+	}
+	if made != len(tables) {
+		t.Errorf("there are %d tables, and %d are read", made, len(tables))
+	}
 }
 
 // Every word that the parser knows is in the reference, and no other.

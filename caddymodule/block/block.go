@@ -19,7 +19,9 @@ import (
 // follows them.
 type Reader = func(*caddyfile.Dispenser) error
 
-// Words are the words of a block, each with the pointer to its field or with a Reader.
+// Words are the words of a block, each with the pointer to its field or with a Reader. A
+// value that [Field] does not know makes every line of the block panic, whichever word it
+// has, so that a test of any line finds the mistake.
 type Words map[string]any
 
 // A Block is a table of words. A word that is not in the table is an error, and so is a
@@ -60,6 +62,9 @@ func (b *Block) Read(d *caddyfile.Dispenser) error {
 // block's Check.
 func (b *Block) readLine(d *caddyfile.Dispenser) error {
 	line, word := *d, d.Val() // a copy, because parsing moves d on
+	for _, to := range b.Words {
+		readerOf(to) // panics for a mistake in the table, see Words
+	}
 	to, known := b.Words[word]
 	// The message lists the table, because a misspelled word is the most frequent
 	// mistake.
@@ -152,9 +157,10 @@ func Arguments(d *caddyfile.Dispenser, least, most int, wanted string) ([]string
 // Checked returns a Reader of a field that checks the result while file and line number
 // are known. The same check runs for JSON users when the configuration is loaded.
 func Checked(to any, check func() error) Reader {
+	read := readerOf(to) // panics when the table is made
 	return func(d *caddyfile.Dispenser) error {
 		line := *d // a copy, because parsing moves d on
-		if err := Field(d, to); err != nil {
+		if err := read(d); err != nil {
 			return err
 		}
 		if err := check(); err != nil {
@@ -167,11 +173,12 @@ func Checked(to any, check func() error) Reader {
 // FirstOf returns a Reader of a field that stores the position of the first of several
 // words, for an error about all of them.
 func FirstOf(first **caddyfile.Dispenser, to any) Reader {
+	read := readerOf(to) // panics when the table is made
 	return func(d *caddyfile.Dispenser) error {
 		if *first == nil {
 			line := *d
 			*first = &line
 		}
-		return Field(d, to)
+		return read(d)
 	}
 }

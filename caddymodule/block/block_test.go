@@ -43,10 +43,29 @@ func TestTypeOfAFieldSaysWhatItsWordTakes(t *testing.T) {
 	if d.Next(); !errors.Is(Field(d, Secret(&fields.secret, io.EOF)), io.EOF) {
 		t.Error("an empty secret is accepted")
 	}
-	defer func() {
-		if recover() == nil {
-			t.Error("a field of an unknown type is accepted")
-		}
-	}()
-	Field(d, new(float64))
+}
+
+func TestUnknownTypeIsFoundByAnyLine(t *testing.T) {
+	t.Parallel()
+	var text string
+	d := caddyfile.NewTestDispenser("x {\ntext a\n}")
+	d.Next()
+	for name, use := range map[string]func(to any){
+		"Field": func(to any) { Field(d, to) },
+		"another line of the block": func(to any) {
+			table := Block{What: "x", Words: Words{"text": &text, "other": to}}
+			table.Read(d)
+		},
+		"Checked": func(to any) { Checked(to, nil) },
+		"FirstOf": func(to any) { FirstOf(nil, to) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: a field of an unknown type is accepted", name)
+				}
+			}()
+			use(new(float64))
+		}()
+	}
 }

@@ -17,39 +17,44 @@ import (
 //	*string          one argument
 //	*[]string        one or more arguments, which are appended
 //	*bool            no argument: the word switches an option on
-//	*int             a whole number above 0, which means the default
-//	*caddy.Duration  a length of time above 0, which means the default
-//	**caddy.Duration a length of time, 0 or off; nil means the default
+//	*int             a whole number above 0; without the word the field stays 0
+//	*caddy.Duration  a length of time above 0; without the word the field stays 0
+//	**caddy.Duration a length of time, 0 or off; without the word the field stays nil
 //	Reader           what the function parses
 //
 // It panics if the field has another type.
-func Field(d *caddyfile.Dispenser, to any) (err error) {
+func Field(d *caddyfile.Dispenser, to any) error { return readerOf(to)(d) }
+
+// readerOf returns the Reader of a field. It panics if Field does not know the type.
+func readerOf(to any) Reader {
 	switch to := to.(type) {
 	case Reader:
-		return to(d)
+		return to
 	case *string:
-		*to, err = oneArg(d)
-		return err
+		return func(d *caddyfile.Dispenser) (err error) { *to, err = oneArg(d); return err }
 	case *[]string:
-		word := d.Val()
-		args := d.RemainingArgs()
-		if len(args) == 0 {
-			return d.Errf("%s: want one or more arguments", word)
-		}
-		*to = append(*to, args...)
-		return nil
+		return func(d *caddyfile.Dispenser) error { return readList(to, d) }
 	case *bool:
-		*to = true
-		return noMore(d.Val(), d)
+		return func(d *caddyfile.Dispenser) error { *to = true; return noMore(d.Val(), d) }
 	case *int:
-		return readNumber(to, d)
+		return func(d *caddyfile.Dispenser) error { return readNumber(to, d) }
 	case *caddy.Duration:
-		return readDuration(to, d)
+		return func(d *caddyfile.Dispenser) error { return readDuration(to, d) }
 	case **caddy.Duration:
-		*to = new(caddy.Duration)
-		return readDurationOrOff(*to, d)
+		return func(d *caddyfile.Dispenser) error { *to = new(caddy.Duration); return readDurationOrOff(*to, d) }
 	}
 	panic(fmt.Sprintf("a line of a Caddyfile cannot be parsed into a %T", to))
+}
+
+// readList appends one or more arguments.
+func readList(to *[]string, d *caddyfile.Dispenser) error {
+	word := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("%s: want one or more arguments", word)
+	}
+	*to = append(*to, args...)
+	return nil
 }
 
 // oneArg parses exactly one argument.
