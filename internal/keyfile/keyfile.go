@@ -26,7 +26,7 @@ type File struct {
 	checked atomic.Int64 // when the file was last checked, in nanoseconds
 }
 
-// Options are what Open needs. All are required.
+// Options are what Open needs. All but Failed are required.
 type Options struct {
 	// The file with a client and its key on each line; the key may be written as
 	// sha256: and its digest in hexadecimal. Scopes may follow. Lines that begin with #
@@ -40,7 +40,8 @@ type Options struct {
 	// others than before. A key may be; but so is a digest that sha256: is missing
 	// before, and that would then be the key itself.
 	Hexadecimal func(clients []string)
-	// Is called when the file cannot be read after Open.
+	// Is called when the file cannot be read after Open. Default: nothing is called, and
+	// the previous keys stay valid in any case.
 	Failed func(error)
 }
 
@@ -103,7 +104,9 @@ func (f *File) current() *keys {
 	}
 	keys, err := f.read()
 	if err != nil {
-		f.options.Failed(err)
+		if f.options.Failed != nil {
+			f.options.Failed(err)
+		}
 		return known
 	}
 	f.use(keys)

@@ -33,3 +33,28 @@ func TestDigestWithoutItsMarkIsReportedOnce(t *testing.T) {
 		t.Errorf("%v is reported", reported)
 	}
 }
+
+// A typing error in one line must not lock out all machines, whether or not its caller
+// wants to know.
+func TestFileThatCannotBeReadKeepsTheKeys(t *testing.T) {
+	t.Parallel()
+	for _, failed := range []func(error){nil, func(error) {}} {
+		name := filepath.Join(t.TempDir(), "keys")
+		if err := os.WriteFile(name, []byte("builder long-enough\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(Options{
+			Path: name, CheckScopes: func([]string) error { return nil }, Client: func(string) {}, Failed: failed,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		f.checked.Store(0) // as after reloadInterval
+		if client := f.Client("long-enough"); client == nil || client.ClientID != "builder" {
+			t.Errorf("got %v", client)
+		}
+	}
+}
