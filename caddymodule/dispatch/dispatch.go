@@ -16,13 +16,13 @@ import (
 // goroutine: a device must not wait for an event handler that sends mail. If handlers
 // are too slow, events are dropped, and their number is logged.
 type Dispatcher struct {
-	Emitter
-	log   *zap.Logger
-	mu    sync.RWMutex // write-locked by End: afterwards nothing is sent to the closed queue
-	ended bool
-	queue chan event
-	done  chan struct{}
-	lost  *sampling.Sampler[string] // of events, by name
+	emitter Emitter
+	log     *zap.Logger
+	mu      sync.RWMutex // write-locked by End: afterwards nothing is sent to the closed queue
+	ended   bool
+	queue   chan event
+	done    chan struct{}
+	lost    *sampling.Sampler[string] // of events, by name
 }
 
 // An Emitter is Caddy's events app for one module.
@@ -43,19 +43,23 @@ const (
 )
 
 // New starts the goroutine that emits events until End is called.
-func New(c Emitter, log *zap.Logger) *Dispatcher {
-	d := &Dispatcher{Emitter: c, log: log, queue: make(chan event, maxQueued), done: make(chan struct{})}
+func New(emitter Emitter, log *zap.Logger) *Dispatcher {
+	d := &Dispatcher{emitter: emitter, log: log, queue: make(chan event, maxQueued), done: make(chan struct{})}
 	d.lost = sampling.New(func(name string, n int) {
 		log.Error("more events were lost: their handlers are too slow", zap.String("event", name), zap.Int("more", n))
 	})
 	go func() {
 		defer close(d.done)
-		for t := range d.queue {
-			d.Emit(t.name, t.data)
+		for next := range d.queue {
+			d.emitter.Emit(next.name, next.data)
 		}
 	}()
 	return d
 }
+
+// Subscribed reports whether a handler subscribes to an event. Dispatch ignores the event
+// if none does; with Subscribed a caller need not make its data.
+func (d *Dispatcher) Subscribed(name string) bool { return d.emitter.Subscribed(name) }
 
 // Dispatch queues an event. After End, an event of a request that outlives the
 // configuration is emitted by the request's own goroutine.
@@ -67,7 +71,7 @@ func (d *Dispatcher) Dispatch(name string, data map[string]any) {
 	defer d.mu.RUnlock()
 	// The queue is closed and no longer read.
 	if d.ended {
-		d.Emit(name, data)
+		d.emitter.Emit(name, data)
 		return
 	}
 	select {
