@@ -164,6 +164,5 @@ func (g *Guard) issuer() string {
 // methods, headers and the like: the metadata are those of a resource, not of a
 // request.
 func (g *routedGuard) covers(r *http.Request, path string) bool {
-	seen, below, ok := g.Path(r, path)
-	return ok && (below || g.guard.matcher.CoversPath(r, seen))
+	return g.MayHandle(r, path, g.guard.matcher.Sets())
 }

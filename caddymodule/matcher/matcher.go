@@ -1,8 +1,8 @@
 // Package matcher decides which requests a guard guards: it evaluates Caddy's matchers for
 // every reading of a request's path, and for every request that a server may derive from
-// it, and refuses requests that servers read in different ways. It says for which paths
-// there are guards, too. The guard of caddymodule calls it. It knows no tokens; which
-// readings a path has is written in package guard.
+// it, and refuses requests that servers read in different ways. The guard of caddymodule
+// calls it. It knows no tokens and no routes; which readings a path has is written in
+// package guard.
 package matcher
 
 import (
@@ -151,6 +151,11 @@ func (m *Matcher) Load(ctx caddy.Context, raw caddyhttp.RawMatcherSets) error {
 	}
 	return nil
 }
+
+// Sets returns the matcher sets as Caddy has loaded them, with their wider patterns: none
+// for a guard without matchers. The metadata of a site are derived from them. They must not
+// be changed.
+func (m *Matcher) Sets() caddyhttp.MatcherSets { return m.loaded }
 
 // Selects reports whether the guard has matchers. Without any it guards every request.
 func (m *Matcher) Selects() bool { return len(m.sets) > 0 }

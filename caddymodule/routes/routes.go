@@ -1,8 +1,10 @@
 // Package routes says where a handler is among the routes of a server of Caddy, since a
 // handler does not know which routes contain it: for which host, behind which matchers, and
-// what may respond before and after it. All routes must be provisioned. It cannot follow
-// named routes. It decides nothing; package caddymodule derives warnings from it, and the
-// metadata of sites.
+// what may respond before and after it. It decides which requests may reach a handler by
+// their host and path, and so which guards a site's metadata name, and whether there is an
+// error route for a request. All routes must be provisioned. It cannot follow named routes.
+// It does not know what a guard is, or what its tokens are: package caddymodule calls it,
+// and also derives warnings from it.
 package routes
 
 import (
@@ -13,8 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
-
-	"github.com/deviceauth/caddy-deviceauth/caddymodule/matcher"
 )
 
 // A Place is where a handler is in its server.
@@ -34,24 +34,25 @@ type Place struct {
 // the host matchers of all its routes match. It ignores other matchers.
 func (p Place) IsOnSite(r *http.Request) bool {
 	for _, route := range p.routes {
-		if !matcher.CoversHost(route.MatcherSets, r) {
+		if !coversHost(route.MatcherSets, r) {
 			return false
 		}
 	}
 	return true
 }
 
-// Path reports whether a request for a path, or for something below it, may reach the
-// handler, and returns the path as the handler sees it. Above a prefix that handle_path
-// removes there is no such path: below is true, and the handler sees something below it.
-func (p Place) Path(r *http.Request, path string) (seen string, below, ok bool) {
+// MayHandle reports whether a request for a path, or for something below it, may reach the
+// handler and match its own matcher sets. These see the path without the prefix that
+// handle_path removes; without own sets every request matches.
+func (p Place) MayHandle(r *http.Request, path string, own caddyhttp.MatcherSets) bool {
 	for _, route := range p.routes {
-		if !matcher.CoversPath(route.MatcherSets, r, path) {
-			return "", false, false
+		if !coversPath(route.MatcherSets, r, path) {
+			return false
 		}
 	}
+	// A path without the prefix is above it, so the handler sees any path.
 	seen, found := strings.CutPrefix(path, p.stripped)
-	return seen, !found, true
+	return !found || coversPath(own, r, seen)
 }
 
 // Walk calls a function for each handler of a server's routes, with its place. It follows
@@ -66,7 +67,8 @@ func walk(routes caddyhttp.RouteList, in Place, each func(Place, caddyhttp.Middl
 		// A subroute's handlers have all surroundings of the subroute.
 		at := in
 		at.routes = append(slices.Clone(in.routes), route)
-		at.Enclosed, at.Grouped = in.Enclosed || hasMatchers(route), in.Grouped || route.Group != ""
+		at.Enclosed = in.Enclosed || hasMatchers(route)
+		at.Grouped = in.Grouped || route.Group != ""
 		if hosts := hostsOf(route); hosts != "" {
 			at.Host = hosts
 		}

@@ -1,4 +1,4 @@
-package matcher
+package routes
 
 import (
 	"cmp"
@@ -10,25 +10,21 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// For which paths and hosts there is a guard, for the metadata of a resource. Metadata
-// with too many servers are harmless, but not with too few: what is not known counts as
+// Which paths and hosts matchers may match, for the metadata of a resource. Metadata with
+// too many servers are harmless, but not with too few: what is not known counts as
 // matching.
 
-// CoversPath reports whether the guard may guard a request for a path, or for something
-// below it.
-func (m *Matcher) CoversPath(r *http.Request, path string) bool { return CoversPath(m.loaded, r, path) }
-
-// CoversPath reports whether one of the sets may match a request for a path, or for
+// coversPath reports whether one of the sets may match a request for a path, or for
 // something below it; without sets every request matches.
-func CoversPath(sets caddyhttp.MatcherSets, r *http.Request, path string) bool {
+func coversPath(sets caddyhttp.MatcherSets, r *http.Request, path string) bool {
 	return len(sets) == 0 || slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
 		return all(set, func(m any) bool { return mayMatch(m, r, path) })
 	})
 }
 
-// CoversHost reports whether one of the sets may match a request for the host of r;
+// coversHost reports whether one of the sets may match a request for the host of r;
 // without sets every request matches.
-func CoversHost(sets caddyhttp.MatcherSets, r *http.Request) bool {
+func coversHost(sets caddyhttp.MatcherSets, r *http.Request) bool {
 	return len(sets) == 0 || slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
 		return all(set, func(m any) bool {
 			host, ok := m.(*caddyhttp.MatchHost)
@@ -80,7 +76,9 @@ func isBelow(pattern, path string) bool {
 
 // forPath returns a copy of the request for another path, for matchers.
 func forPath(r *http.Request, path string) *http.Request {
-	return withURL(r, &url.URL{Path: cmp.Or(path, "/")})
+	other := *r
+	other.URL = &url.URL{Path: cmp.Or(path, "/")}
+	return &other
 }
 
 // matches reports whether a matcher matches a request. A matcher that fails, or one
