@@ -41,12 +41,12 @@ func (g *Guard) describes(r *http.Request) (path string, ok bool) {
 
 // isEnclosed reports whether the guard receives only requests for its block, on a
 // site whose metadata no other handler serves.
-func (g *Guard) isEnclosed() bool { return g.sites.of(g).uncovered }
+func (g *Guard) isEnclosed() bool { return g.sites.of(g).enclosed }
 
 // isInBlock reports whether the guard receives only some requests of the site.
 func (g *Guard) isInBlock() bool {
 	at := g.sites.of(g)
-	return at.Enclosed || at.Grouped
+	return at.BehindMatcher || at.Grouped
 }
 
 // describe answers a request for metadata of the guard's site, and reports whether it

@@ -32,7 +32,7 @@ type routedGuard struct {
 	server *caddyhttp.Server
 	// It receives only requests for its block, and no handler is for the rest of its site,
 	// which would serve the metadata.
-	uncovered bool
+	enclosed bool
 }
 
 // CaddyModule returns the module's registration.
@@ -122,10 +122,10 @@ func (s *sites) inspect() {
 			default:
 				return
 			}
-			described[at.Host] = described[at.Host] || !at.Enclosed
+			described[at.Host] = described[at.Host] || !at.BehindMatcher
 		})
 		for _, g := range guards {
-			g.uncovered = g.Enclosed && !described[g.Host] && !described[""]
+			g.enclosed = g.BehindMatcher && !described[g.Host] && !described[""]
 			s.found[g.guard] = g
 			log := s.log.With(zap.String("server", name), zap.String("site", g.Host))
 			g.warn(log)
@@ -142,7 +142,7 @@ func (g *routedGuard) warn(log *zap.Logger) {
 		log.Warn("a device_auth is never reached: what stands before it answers every request")
 	case !g.Followed:
 		log.Warn("a device_auth guards nothing: nothing behind it answers, such as reverse_proxy")
-	case g.uncovered:
+	case g.enclosed:
 		log.Warn("a device_auth stands in a route with matchers, and nothing covers the rest of its site: " +
 			"there identity headers and cookies reach the backend; " +
 			"put the matchers into the guard, or a device_auth_site before it")

@@ -19,12 +19,12 @@ import (
 
 // A Place is where a handler is in its server.
 type Place struct {
-	Host      string // of its site, or several separated by spaces; empty: every host
-	Enclosed  bool   // a route around it has a matcher other than for hosts
-	Grouped   bool   // it is in one of several mutually exclusive blocks
-	Preceded  bool   // a handler before it answers every request
-	Followed  bool   // a handler after it may respond
-	OwnErrors bool   // a block around it has error routes
+	Host          string // of its site, or several separated by spaces; empty: every host
+	BehindMatcher bool   // a route around it has a matcher other than for hosts
+	Grouped       bool   // it is in one of several mutually exclusive blocks
+	Preceded      bool   // a handler before it answers every request
+	Followed      bool   // a handler after it may respond
+	OwnErrors     bool   // a block around it has error routes
 
 	routes   []caddyhttp.Route // around it, the outermost first
 	stripped string            // removed by handle_path from the paths that reach it
@@ -67,7 +67,7 @@ func walk(routes caddyhttp.RouteList, in Place, each func(Place, caddyhttp.Middl
 		// A subroute's handlers have all surroundings of the subroute.
 		at := in
 		at.routes = append(slices.Clone(in.routes), route)
-		at.Enclosed = in.Enclosed || hasMatchers(route)
+		at.BehindMatcher = in.BehindMatcher || hasMatchers(route)
 		at.Grouped = in.Grouped || route.Group != ""
 		if hosts := hostsOf(route); hosts != "" {
 			at.Host = hosts

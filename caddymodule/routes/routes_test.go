@@ -77,7 +77,7 @@ func TestPlaceSaysWhatIsAroundAHandler(t *testing.T) {
 		MatcherSets: matching(&hosts),
 		Handlers:    []caddyhttp.MiddlewareHandler{handler{}, caddyhttp.StaticResponse{}},
 	}})
-	if at.Host != "a.example b.example" || at.Enclosed || !at.Followed || at.Preceded {
+	if at.Host != "a.example b.example" || at.BehindMatcher || !at.Followed || at.Preceded {
 		t.Errorf("%+v", at)
 	}
 	for host, want := range map[string]bool{"a.example": true, "c.example": false} {
@@ -91,7 +91,7 @@ func TestPlaceSaysWhatIsAroundAHandler(t *testing.T) {
 		MatcherSets: matching(caddyhttp.MatchPath{"/a/*"}),
 		Handlers:    []caddyhttp.MiddlewareHandler{handler{}},
 	}})
-	if at.Host != "" || !at.Enclosed || at.Followed {
+	if at.Host != "" || !at.BehindMatcher || at.Followed {
 		t.Errorf("%+v", at)
 	}
 }
