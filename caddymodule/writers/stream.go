@@ -1,8 +1,9 @@
 // Package writers has response writers. A guard puts two around that of the backend's
 // response: one aborts the response when its grant is revoked, and one adds headers of
 // which the backend cannot know. A third one aborts a long download whose client does not
-// read. It decides nothing about a request: caddymodule says for which grant, page and
-// caches a response is.
+// read. It decides when a response is aborted, and with which headers caches and browser
+// pages are told what they may do with it. For which grant and page a response is, and
+// whether it is for one person or client only, is decided by caddymodule, which calls it.
 package writers
 
 import (
