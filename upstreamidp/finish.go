@@ -142,6 +142,8 @@ func (p *Provider) tokenProblem(id *oidc.IDToken, a deviceauth.AuthRequest, toke
 	case !same(id.Nonce, a.Nonce):
 		return "the nonce is another one"
 	case (len(id.Audience) > 1 || party.Authorized != "") && party.Authorized != p.cfg.ClientID:
+		// OpenID Connect Core §3.1.3.7: several audiences need an azp, and any azp must be
+		// this client. The text is also that of a missing one.
 		return "azp is another client"
 	case id.Subject == "" || len(id.Subject) > maxSubject:
 		return "sub is empty or too long"

@@ -49,8 +49,8 @@ if n > 1 then return redis.call("DECR", KEYS[1]) end
 redis.call("DEL", KEYS[1])
 return 0`)
 
-// CountDown implements [deviceauth.Cluster]. It takes back one event, for example
-// the entry of a user code that was right.
+// CountDown implements [deviceauth.Cluster]. It takes back one event, such as the entry
+// of a user code that was right, that repeats a wrong one, or that another limit stopped.
 func (s *Store) CountDown(ctx context.Context, key string) error {
 	return wrap(countDown.Run(ctx, s.redis, []string{s.countKey(key)}).Err())
 }
