@@ -13,14 +13,14 @@ func TestLostEventsAreLoggedOnce(t *testing.T) {
 		core, lines := observer.New(zap.DebugLevel)
 		slow := make(chan struct{})
 		subscribed := func(string) bool { return true }
-		h := New(Emitter{Subscribed: subscribed, Emit: func(string, map[string]any) { <-slow }}, zap.New(core))
+		d := New(Emitter{Subscribed: subscribed, Emit: func(string, map[string]any) { <-slow }}, zap.New(core))
 		const lost = 500
 		for range maxQueued + lost {
-			h.Dispatch("device_authorized", nil)
+			d.Dispatch("device_authorized", nil)
 			synctest.Wait()
 		}
 		close(slow)
-		h.End()
+		d.End()
 		all := lines.All()
 		last := all[len(all)-1].ContextMap()
 		if len(all) != 11 || last["more"] != int64(lost-1-10) { // one event is with the handler
