@@ -196,7 +196,7 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	}
 	piped := g.command("device-auth", "--address", g.admin, "revoke", "--person", subject)
 	piped.Stdin = strings.NewReader("y\n")
-	if out, err := piped.CombinedOutput(); err == nil || !strings.Contains(string(out), "want --yes") {
+	if out, err := piped.CombinedOutput(); err == nil || !strings.Contains(string(out), "pass --yes") {
 		t.Errorf("a pipe is a terminal: %v\n%s", err, out)
 	}
 	if status, _ := g.api(bob[0].Access); status != http.StatusOK {
@@ -298,7 +298,7 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 		{"GET", "grants?limit=1001", "", 400, "from 1 to 1000"},
 		{"GET", "grants?limit=many", "", 400, "from 1 to 1000"},
 		{"GET", "grants?state=gone", "", 400, "want one of: pending"},
-		{"GET", "grants?after=nonsense", "", 400, "the next of the page before"},
+		{"GET", "grants?after=nonsense", "", 400, "next of the previous page"},
 		{"GET", "grants?persno=alice", "", 400, "want one of: client, person"},
 		{"GET", "grants?client=a&client=b", "", 400, "duplicate parameter client"},
 		{"GET", "grants?%zz", "", 400, "the query"},
