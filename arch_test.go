@@ -26,6 +26,7 @@ var layers = []struct {
 }{
 	{"internal/generations", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/sweep", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
+	{"internal/httpclient", nil, []string{"github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/limit", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/sampling", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
 	{"internal/probe", nil, []string{"net/http", "github.com/", "go.uber.org/", "golang.org/"}},
@@ -105,6 +106,28 @@ func TestArrowsPointDown(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// free are packages that may depend on any other: programs, and what only tests use.
+var free = []string{"", "caddy", "examples/bench", "examples/demoidp", "examples/gadget", "internal/gatewaytest",
+	"internal/loadtest", "internal/needs", "internal/redistest", "internal/testlog", "upstreamidp/idptest"}
+
+func TestEveryPackageHasALayer(t *testing.T) {
+	out, err := exec.Command("go", "list", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range strings.Lines(string(out)) {
+		pkg = strings.TrimPrefix(strings.TrimSpace(pkg)+"/", module)
+		pkg = strings.TrimSuffix(pkg, "/")
+		known := slices.Contains(free, pkg)
+		for _, layer := range layers {
+			known = known || layer.pkg == pkg
+		}
+		if !known {
+			t.Errorf("%s is in no layer", pkg)
+		}
 	}
 }
 
