@@ -202,6 +202,7 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 	if status, _ := g.api(bob[0].Access); status != http.StatusOK {
 		t.Fatalf("before anybody said yes the API answers %d", status)
 	}
+	endsNothingIfEmpty(g, bob[0], subject)
 	if out, err := g.auth("revoke", "--person", "demo|nobody", "--yes"); err == nil ||
 		!strings.Contains(out, "no such grant") {
 		t.Errorf("a typing error ends well: %v\n%s", err, out)
@@ -222,6 +223,18 @@ func TestGrantsOfAPersonOrAClientEndTogether(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	g.wantStatus(alice, http.StatusUnauthorized)
+}
+
+// endsNothingIfEmpty revokes what a script means whose variable is not set.
+func endsNothingIfEmpty(g *gateway, living tokens, subject string) {
+	g.t.Helper()
+	for _, empty := range [][]string{{"--person", subject, "--client", ""}, {"--client", ""}, {"--person", ""}, {""}} {
+		out, err := g.auth(append([]string{"revoke", "--yes"}, empty...)...)
+		status, _ := g.api(living.Access)
+		if err == nil || !strings.Contains(out, "is empty") || status != http.StatusOK {
+			g.t.Errorf("%q: %v, and then the API answers %d\n%s", empty, err, status, out)
+		}
+	}
 }
 
 // wantStatus checks how the API answers a device.
@@ -301,6 +314,13 @@ func TestGrantsRoutesSayWhatIsWrong(t *testing.T) {
 		{"GET", "grants?after=nonsense", "", 400, "next of the previous page"},
 		{"GET", "grants?persno=alice", "", 400, "want one of: client, person"},
 		{"GET", "grants?client=a&client=b", "", 400, "duplicate parameter client"},
+		{"GET", "grants?client=", "", 400, "client is empty"},
+		{"GET", "grants?person=&limit=5", "", 400, "person is empty"},
+		{"DELETE", "clients", "", 400, "want the parameter client"},
+		{"DELETE", "clients?client=", "", 400, "client is empty"},
+		{"DELETE", "clients?by=x", "", 400, "want the parameter client"},
+		{"POST", "clients/approve", "", 400, "want the parameter client"},
+		{"DELETE", "sessions?person=", "", 400, "person is empty"},
 		{"GET", "grants?%zz", "", 400, "the query"},
 		{"GET", "grants/nonsense", "", 400, "22 characters"},
 		{"GET", "grants/AAAAAAAAAAAAAAAAAAAAAA", "", 404, "no such grant"},

@@ -93,7 +93,7 @@ var knownWords = []knownWord{
 
 	{frame: inUpstream, word: "name", right: "X"},
 	{frame: inProvider, word: "client_id", right: "y"},
-	{frame: inUpstream, word: "client_secret", right: "s", wrong: []string{`""=client_secret`}},
+	{frame: inUpstream, word: "client_secret", right: "s", wrong: []string{`""=client_secret`, `" "=client_secret`}},
 	{frame: inUpstream, word: "scopes", right: "openid email",
 		wrong: []string{"openid,email", "openid, email=openid,"}, open: true},
 	{frame: inUpstream, word: "allow", right: "email *@example.com",
@@ -109,7 +109,7 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("client a"), word: "maker", right: "X"},
 	{frame: inBlockOf("client a"), word: "logo", right: "/a.svg",
 		wrong: []string{"http://a.example/a.svg", "a.svg", "ftp://a/a.svg"}},
-	{frame: inBlockOf("client a"), word: "secret", right: "s", wrong: []string{`""=secret`}},
+	{frame: inBlockOf("client a"), word: "secret", right: "s", wrong: []string{`""=secret`, `" "=secret`}},
 	{frame: inBlockOf("client a"), word: "scopes", right: "a b",
 		wrong: []string{"a,b", "a, b=a,", `a\b=a\\b`}, open: true},
 	{frame: inBlockOf("client a"), word: "redirect", right: "http://127.0.0.1/cb", many: true, open: true,
@@ -158,7 +158,7 @@ var knownWords = []knownWord{
 	{frame: inBlockOf("paths"), word: "device", right: "/a", wrong: []string{"a", "/oauth2"}},
 
 	{frame: inBlockOf("store badger x"), word: "encryption_key", right: "{env.KEY}",
-		wrong: []string{`""=encryption_key`, "secret=encryption_key"}},
+		wrong: []string{`""=encryption_key`, `" "=encryption_key`, "secret=encryption_key"}},
 	{frame: inBlockOf("store redis redis://a"), word: "username", right: "x"},
 	{frame: inBlockOf("store redis redis://a"), word: "password", right: "x"},
 	{frame: inBlockOf("store redis redis://a"), word: "prefix", right: "x"},

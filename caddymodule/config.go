@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -146,8 +147,8 @@ func (a *App) resolve() (err error) {
 	return nil
 }
 
-// errEmptySecret is the error of a secret that is configured but empty: it comes from an
-// environment variable that is not set, and would silently make a client or an upstream
+// errEmptySecret is the error of a secret that is configured but empty or blank: it comes
+// from an environment variable that is not set, or from an empty file, and would silently make a client or an upstream
 // public, or leave a store unencrypted.
 var errEmptySecret = errors.New("it is empty; leave it out if there is to be none")
 
@@ -157,7 +158,7 @@ func secret(repl *caddy.Replacer, text *string) (string, error) {
 		return "", nil
 	}
 	value, err := repl.ReplaceOrErr(*text, true, true)
-	if err == nil && value == "" {
+	if err == nil && strings.TrimSpace(value) == "" {
 		err = errEmptySecret
 	}
 	return value, err

@@ -204,6 +204,12 @@ func TestApprovalEndsWhenTheClientChanges(t *testing.T) {
 		w.wants("not_found", w.ApproveClient(w.Context(), "tv", ""))
 		w.wants("not_found", w.ApproveClient(w.Context(), "c_nothing", ""))
 		w.wants("not_found", w.RemoveClient(w.Context(), "tv", "operator"))
+		w.connected("session")
+		w.wants("not_found", w.RemoveClient(w.Context(), "", "operator")) // no client is not any client
+		living, _, err := w.Grants(w.Context(), deviceauth.Filter{Standing: deviceauth.StandingConnected}, "", 100)
+		if err != nil || len(living) == 0 {
+			w.Errorf("the grants have ended: %v", err)
+		}
 	}, withRegistration(nil))
 }
 

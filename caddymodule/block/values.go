@@ -66,13 +66,13 @@ func oneArg(d *caddyfile.Dispenser) (string, error) {
 	return d.Val(), noMore(word, d)
 }
 
-// Secret returns a Reader of one argument that must not be empty, such as a password; nil
-// means that there is no such line. empty is the error of an empty one.
+// Secret returns a Reader of one argument that must not be blank, such as a password; nil
+// means that there is no such line. empty is the error of a blank one.
 func Secret(to **string, empty error) Reader {
 	return func(d *caddyfile.Dispenser) error {
 		word := d.Val()
 		value, err := oneArg(d)
-		if err == nil && value == "" {
+		if err == nil && strings.TrimSpace(value) == "" {
 			err = d.Errf("%s: %w", word, empty)
 		}
 		*to = &value

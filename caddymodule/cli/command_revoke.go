@@ -26,10 +26,29 @@ import (
 func revokeCommand(c *adminClient, w *grantFilter) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "revoke [<id>...]", Short: "Ends grants; an id that begins with a dash comes after --",
-		RunE: func(_ *cobra.Command, ids []string) error { return c.revoke(w, ids) },
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if err := checkGiven(cmd, ids); err != nil {
+				return err
+			}
+			return c.revoke(w, ids)
+		},
 	}
 	cmd.Flags().BoolVar(&w.yes, "yes", false, "Do not ask")
 	return cmd
+}
+
+// checkGiven refuses empty ids and filters: one from a variable that is not set would end
+// other grants than intended.
+func checkGiven(cmd *cobra.Command, ids []string) error {
+	if slices.Contains(ids, "") {
+		return errors.New("an id is empty")
+	}
+	for _, name := range []string{"client", "person"} {
+		if f := cmd.Flag(name); f != nil && f.Changed && f.Value.String() == "" {
+			return fmt.Errorf("--%s is empty", name)
+		}
+	}
+	return nil
 }
 
 // revoke ends the grants with some ids, or all grants of a person or a client.

@@ -108,8 +108,9 @@ func listGrants(s Server, r *http.Request) (any, error) {
 	return page, nil
 }
 
-// query parses the query and refuses unknown and repeated parameters: with a
-// misspelled filter an operator would end or list more than intended.
+// query parses the query and refuses unknown, repeated and empty parameters: with a
+// misspelled filter, or one from a variable that is not set, an operator would end or list
+// more than intended. Only a note, and after of the first page, may be empty.
 func query(r *http.Request, known ...string) (url.Values, error) {
 	asked, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -122,6 +123,9 @@ func query(r *http.Request, known ...string) (url.Values, error) {
 		}
 		if len(values) > 1 {
 			return nil, badRequest("duplicate parameter %s", name)
+		}
+		if values[0] == "" && name != "note" && name != "after" {
+			return nil, badRequest("parameter %s is empty: leave it out, or give it a value", name)
 		}
 	}
 	return asked, nil
@@ -235,6 +239,9 @@ func removeClient(s Server, r *http.Request) (any, error) {
 // a URL, so it is a parameter and not part of the path.
 func clientOf(r *http.Request) (id, by string, err error) {
 	asked, err := query(r, "client", "by")
+	if err == nil && asked.Get("client") == "" {
+		err = badRequest("want the parameter client: the id of a client")
+	}
 	return asked.Get("client"), operatorName(asked.Get("by"), r), err
 }
 

@@ -94,6 +94,25 @@ func TestWhatIsOnTheDiskIsEncrypted(t *testing.T) {
 	}
 }
 
+// A key that is nothing but white space, as of an empty file, does not mean that there is
+// to be no encryption.
+func TestBlankKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, blank := range []deviceauth.Secret{" ", "\n", " \t\r\n"} {
+		dir := filepath.Join(t.TempDir(), "store")
+		s, err := Open(Options{Dir: dir, EncryptionKey: blank})
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "want 32 bytes") {
+			t.Errorf("%q: got %v", blank, err)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%q: a store was made", blank)
+		}
+	}
+}
+
 func TestZeroKeyIsRefusedAndCanBeChanged(t *testing.T) {
 	zero, dir := deviceauth.Secret(strings.Repeat("0", 64)), t.TempDir()
 	if err := (Options{EncryptionKey: zero}).Check(); err == nil || !strings.Contains(err.Error(), "32 zero bytes") {

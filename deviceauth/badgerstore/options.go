@@ -43,10 +43,11 @@ func (o Options) key() ([]byte, error) {
 const keySize = 32 // AES-256
 
 // key decodes an encryption key; nil: there is none. It accepts all usual forms:
-// hexadecimal, and base64 of both alphabets, with padding or without.
+// hexadecimal, and base64 of both alphabets, with padding or without. A blank text is a
+// mistake, such as an empty file, and not the wish for no encryption.
 func key(text deviceauth.Secret) ([]byte, error) {
 	s := strings.TrimSpace(text.Reveal())
-	if s == "" {
+	if text == "" {
 		return nil, nil
 	}
 	if raw, err := hex.DecodeString(s); err == nil && len(raw) == keySize {
