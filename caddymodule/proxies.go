@@ -48,7 +48,7 @@ func believesFirstAddress(server *caddyhttp.Server) bool {
 // endpointHosts returns the hosts of the sites of a server with the directive
 // device_login, with * for a site without a host.
 func endpointHosts(server *caddyhttp.Server) (hosts []string) {
-	routes.Walk(server.Routes, func(at routes.Place, h caddyhttp.MiddlewareHandler) {
+	routes.Walk(server.Routes, func(at routes.Position, h caddyhttp.MiddlewareHandler) {
 		if _, ours := h.(*Endpoints); ours {
 			hosts = append(hosts, strings.Fields(cmp.Or(at.Host, "*"))...)
 		}

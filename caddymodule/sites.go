@@ -25,9 +25,9 @@ type sites struct {
 	found  map[*Guard]*routedGuard   // the same
 }
 
-// A routedGuard is a guard with its place in a server.
+// A routedGuard is a guard with its position in a server.
 type routedGuard struct {
-	routes.Place
+	routes.Position
 	guard  *Guard
 	server *caddyhttp.Server
 	// It receives only requests for its block, and no handler is for the rest of its site,
@@ -88,10 +88,10 @@ func findSites(ctx caddy.Context) (*sites, error) {
 	return app.(*sites), nil
 }
 
-// unrouted has the place of a guard that was not found.
+// unrouted has the position of a guard that was not found.
 var unrouted = new(routedGuard)
 
-// of returns a guard with its place, or unrouted for one in a named route. The result must
+// of returns a guard with its position, or unrouted for one in a named route. The result must
 // not be changed.
 func (s *sites) of(g *Guard) *routedGuard {
 	s.once.Do(s.inspect)
@@ -114,10 +114,10 @@ func (s *sites) inspect() {
 		described := map[string]bool{}
 		// A handler without matchers around it, on the same host or on all hosts,
 		// serves the site's metadata: a guard, or one of two handlers for that.
-		routes.Walk(server.Routes, func(at routes.Place, h caddyhttp.MiddlewareHandler) {
+		routes.Walk(server.Routes, func(at routes.Position, h caddyhttp.MiddlewareHandler) {
 			switch h := h.(type) {
 			case *Guard:
-				guards = append(guards, &routedGuard{Place: at, guard: h, server: server})
+				guards = append(guards, &routedGuard{Position: at, guard: h, server: server})
 			case *Site, *Endpoints:
 			default:
 				return

@@ -17,8 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
-// A Place is where a handler is in its server.
-type Place struct {
+// A Position is where a handler is in its server.
+type Position struct {
 	Host          string // of its site, or several separated by spaces; empty: every host
 	BehindMatcher bool   // a route around it has a matcher other than for hosts
 	Grouped       bool   // it is in one of several mutually exclusive blocks
@@ -32,7 +32,7 @@ type Place struct {
 
 // IsOnSite reports whether the handler is on the site of a request, that is, whether
 // the host matchers of all its routes match. It ignores other matchers.
-func (p Place) IsOnSite(r *http.Request) bool {
+func (p Position) IsOnSite(r *http.Request) bool {
 	for _, route := range p.routes {
 		if !coversHost(route.MatcherSets, r) {
 			return false
@@ -44,7 +44,7 @@ func (p Place) IsOnSite(r *http.Request) bool {
 // MayHandle reports whether a request for a path, or for something below it, may reach the
 // handler and match its own matcher sets. These see the path without the prefix that
 // handle_path removes; without own sets every request matches.
-func (p Place) MayHandle(r *http.Request, path string, own caddyhttp.MatcherSets) bool {
+func (p Position) MayHandle(r *http.Request, path string, own caddyhttp.MatcherSets) bool {
 	for _, route := range p.routes {
 		if !coversPath(route.MatcherSets, r, path) {
 			return false
@@ -55,14 +55,14 @@ func (p Place) MayHandle(r *http.Request, path string, own caddyhttp.MatcherSets
 	return !found || coversPath(own, r, seen)
 }
 
-// Walk calls a function for each handler of a server's routes, with its place. It follows
+// Walk calls a function for each handler of a server's routes, with its position. It follows
 // subroutes, in the order in which a request would reach the handlers.
-func Walk(routes caddyhttp.RouteList, each func(Place, caddyhttp.MiddlewareHandler)) {
-	walk(routes, Place{}, each)
+func Walk(routes caddyhttp.RouteList, each func(Position, caddyhttp.MiddlewareHandler)) {
+	walk(routes, Position{}, each)
 }
 
-// walk is Walk for the routes of a server or of a subroute in a certain place.
-func walk(routes caddyhttp.RouteList, in Place, each func(Place, caddyhttp.MiddlewareHandler)) {
+// walk is Walk for the routes of a server or of a subroute in a certain position.
+func walk(routes caddyhttp.RouteList, in Position, each func(Position, caddyhttp.MiddlewareHandler)) {
 	for i, route := range routes {
 		// A subroute's handlers have all surroundings of the subroute.
 		at := in

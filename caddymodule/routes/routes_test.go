@@ -8,14 +8,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
-// handler is the handler whose place is looked for.
+// handler is the handler whose position is looked for.
 type handler struct{ caddyhttp.MiddlewareHandler }
 
-// placeOf returns the place of the handler among the routes.
-func placeOf(t *testing.T, routes caddyhttp.RouteList) (found Place) {
+// positionOf returns the position of the handler among the routes.
+func positionOf(t *testing.T, routes caddyhttp.RouteList) (found Position) {
 	t.Helper()
 	n := 0
-	Walk(routes, func(at Place, h caddyhttp.MiddlewareHandler) {
+	Walk(routes, func(at Position, h caddyhttp.MiddlewareHandler) {
 		if _, ok := h.(handler); ok {
 			found = at
 			n++
@@ -64,7 +64,7 @@ func TestHandlerMayHandleWhatItsRoutesAndMatchersLetIn(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		caddyhttp.NewTestReplacer(r)
-		if got := placeOf(t, c.routes).MayHandle(r, c.path, c.own); got != c.want {
+		if got := positionOf(t, c.routes).MayHandle(r, c.path, c.own); got != c.want {
 			t.Errorf("%q: got %v", c.path, got)
 		}
 	}
@@ -73,7 +73,7 @@ func TestHandlerMayHandleWhatItsRoutesAndMatchersLetIn(t *testing.T) {
 func TestPlaceSaysWhatIsAroundAHandler(t *testing.T) {
 	t.Parallel()
 	hosts := caddyhttp.MatchHost{"a.example", "b.example"}
-	at := placeOf(t, caddyhttp.RouteList{{
+	at := positionOf(t, caddyhttp.RouteList{{
 		MatcherSets: matching(&hosts),
 		Handlers:    []caddyhttp.MiddlewareHandler{handler{}, caddyhttp.StaticResponse{}},
 	}})
@@ -87,7 +87,7 @@ func TestPlaceSaysWhatIsAroundAHandler(t *testing.T) {
 			t.Errorf("%s: %v", host, got)
 		}
 	}
-	at = placeOf(t, caddyhttp.RouteList{{
+	at = positionOf(t, caddyhttp.RouteList{{
 		MatcherSets: matching(caddyhttp.MatchPath{"/a/*"}),
 		Handlers:    []caddyhttp.MiddlewareHandler{handler{}},
 	}})

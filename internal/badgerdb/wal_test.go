@@ -61,7 +61,7 @@ func TestDamagedByteInAWALCostsOneChange(t *testing.T) {
 }
 
 // txnEndOffsets returns an offset within each record that ends a transaction.
-func txnEndOffsets(t *testing.T, dir string, key []byte) (places []int) {
+func txnEndOffsets(t *testing.T, dir string, key []byte) (offsets []int) {
 	t.Helper()
 	o := optionsFor(dir, key, nil)
 	keys, err1 := o.openKeyRegistry()
@@ -77,10 +77,10 @@ func txnEndOffsets(t *testing.T, dir string, key []byte) (places []int) {
 	for l.hasMore() {
 		at := l.offset
 		if l.next(0).meta&metaTxnEnd != 0 {
-			places = append(places, at+8)
+			offsets = append(offsets, at+8)
 		}
 	}
-	return places
+	return offsets
 }
 
 // checkDamagedWAL opens a copy of a store after a byte of a WAL was changed. head says
